@@ -1,0 +1,39 @@
+"""What the loop needs from whatever generates the policy's tokens, and what it needs from whatever answers routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from router_r1.protocol import Route
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One uninterrupted generation."""
+
+    token_ids: list[int]  # [num_tokens], exactly as sampled, stop string and end-of-sequence token included
+    finish: Literal["stop", "length", "abort"]
+    logprobs: list[float] = field(default_factory=list)  # [num_tokens], or empty if not asked for
+
+
+class Policy(Protocol):
+    """A policy back end. Sampling parameters (temperature, top_p, seed) belong to the back end, budgets to the loop."""
+
+    async def generate(
+        self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
+    ) -> Generation:
+        """Continue `token_ids` by at most `max_tokens` tokens, up to the first stop string (kept in the output) or the end.
+
+        `request_id` is the same for all turns of one trajectory, so that an engine may reuse its prefix cache.
+        """
+        ...
+
+
+class Dispatcher(Protocol):
+    """Answers routes: `routing.RouteService`, or a handle to one in another process."""
+
+    async def route(self, candidate: str, query: str) -> Route:
+        """Ask the candidate (canonical name). Never raises for what a candidate or its endpoint does: a route may fail."""
+        ...
