@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class ConfigError(ValueError):
     """Something a user wrote is wrong. One line: where, which key, which value, and what would be right.
@@ -25,3 +30,20 @@ class ConfigError(ValueError):
 
 def _shorten(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def config_error(source: object, exc: ValidationError) -> ConfigError:
+    """The first fault that pydantic found in `source`, as one line; further faults are counted.
+
+    A value is shown only where a wrong scalar came. Whole mappings, and what stands under an unknown key or one named
+    like an API key, are never shown: people put secrets into the wrong place.
+    """
+    first, *others = exc.errors(include_url=False)
+    path, value = [str(part) for part in first["loc"]], first["input"]
+    is_unknown_key = first["type"] == "extra_forbidden"
+    may_be_secret = is_unknown_key or "key" in "".join(path[-1:]).lower()
+    is_shown = isinstance(value, str | int | float) and not may_be_secret
+    remedy = "unknown key" if is_unknown_key else first["msg"].removeprefix("Value error, ")
+    if others:
+        remedy += f" (and {len(others)} more)"
+    return ConfigError(source, ".".join(path), value if is_shown else None, remedy)

@@ -3,7 +3,8 @@
 Every other module that needs a tag, a turn or a trajectory takes it from here. Invariants:
 
 - a turn's token ids are exactly those that were sampled, with one log-prob each; they are never re-tokenised;
-- observations come from the environment: they carry mask 0 and no log-prob, and no tag inside them can be mistaken for a real one;
+- observations come from the environment: they carry mask 0 and no log-prob, and no tag inside them can be mistaken for
+  a real one;
 - an answer is read from policy text only.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 THINK, SEARCH, INFORMATION, ANSWER = "think", "search", "information", "answer"
 TAGS = (THINK, SEARCH, INFORMATION, ANSWER)
@@ -20,8 +21,9 @@ STOP_STRINGS = (f"</{SEARCH}>", f"</{ANSWER}>")
 """A turn ends at the first of these; they stay in the output."""
 
 _TAG = re.compile(rf"<(/?)({'|'.join(TAGS)})>")
-# What a reader, or a model, would take for a tag although it is not spelled exactly like one.
-_LOOSE_TAG = re.compile(rf"<\s*(/?)\s*({'|'.join(TAGS)})\s*(/?)\s*>", re.IGNORECASE)
+# What a reader, or a model, would take for a tag although it is not spelled exactly like one. No two runs of spaces
+# meet in it, so that matching stays linear, whatever a candidate sends.
+_LOOSE_TAG = re.compile(rf"<\s*(?:(/)\s*)?({'|'.join(TAGS)})\s*(?:(/)\s*)?>", re.IGNORECASE)
 # C0 and C1 control characters but tab and newline, and lone surrogates, which no UTF-8 encoder takes.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -52,11 +54,11 @@ def render_observation(body: str) -> str:
 def neutralise(text: str) -> str:
     """Turn text from outside into data: tags become bracketed words, control characters become spaces.
 
-    Idempotent. Control tokens of a chat template (`<|im_start|>`) are left as text: it is the tokenizer's caller who must
-    encode them as plain characters (`rollout.tokens`).
+    Idempotent. Control tokens of a chat template (`<|im_start|>`) are left as text: it is the tokenizer's caller who
+    must encode them as plain characters (`rollout.tokens`).
     """
     text = _UNPRINTABLE.sub(" ", text.replace("\r\n", "\n"))
-    return _LOOSE_TAG.sub(lambda m: f"[{m[1] or m[3]}{m[2]}]", text).strip()
+    return _LOOSE_TAG.sub(lambda m: f"[{m[1] or m[3] or ''}{m[2]}]", text).strip()
 
 
 # ---------------------------------------------------------------- parsing
@@ -108,7 +110,7 @@ _PLACEHOLDERS = {"query", "subquery", "yourquery", "yoursubquery", "question", "
 
 
 def is_placeholder(query: str) -> bool:
-    """True for a sub-query that repeats the prompt's form instead of asking something: `query`, `[your sub-query]`, `...`."""
+    """True for a sub-query that repeats the prompt's form and asks nothing: `query`, `[your sub-query]`, `...`."""
     letters = "".join(ch for ch in query.casefold() if ch.isalnum())
     return not letters or letters in _PLACEHOLDERS
 
@@ -116,7 +118,8 @@ def is_placeholder(query: str) -> bool:
 def parse_turn(text: str) -> Action:
     """The action of one turn: what stands before the first `</search>` or `</answer>`.
 
-    The content begins at the last opening tag of that name before it, so that a tag mentioned in a thought does not count.
+    The content begins at the last opening tag of that name before it, so that a tag mentioned in a thought does not
+    count.
     A search splits at its FIRST colon; a sub-query may contain colons.
     """
     tags = find_tags(text)
@@ -144,7 +147,7 @@ def parse_turn(text: str) -> Action:
 # ---------------------------------------------------------------- records
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a trajectory ended."""
 
     ANSWERED = "answered"
@@ -223,7 +226,7 @@ class Trajectory:
     @property
     def answer(self) -> str | None:
         """The policy's answer; None unless the trajectory was answered."""
-        action = self.turns[-1].action if self.turns else None
+        action = self.turns[-1].action if self.turns and self.status is Status.ANSWERED else None
         return action.text if isinstance(action, Answer) else None
 
     @property
@@ -237,11 +240,11 @@ class Trajectory:
 
     @property
     def raw_cost(self) -> float:
-        return sum(r.raw_cost for r in self.routes)
+        return sum((r.raw_cost for r in self.routes), 0.0)
 
     @property
     def spend_usd(self) -> float:
-        return sum(r.spend_usd for r in self.routes)
+        return sum((r.spend_usd for r in self.routes), 0.0)
 
     @property
     def failed_routes(self) -> int:
