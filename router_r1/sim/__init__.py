@@ -1,0 +1,1 @@
+"""The simulated question world and the pool of candidates that answer it over real HTTP."""
