@@ -1,0 +1,1 @@
+"""The one multi-turn loop, and the policy back ends it runs with."""
