@@ -1,0 +1,18 @@
+"""Routing pool: the candidates, their names, prices and descriptors, and the file they are read from."""
+
+from router_r1.pool.keys import check_api_keys, read_api_key
+from router_r1.pool.loading import load_pool
+from router_r1.pool.pricing import raw_cost, spend_usd
+from router_r1.pool.schema import CallSettings, Candidate, Price, RoutingPool
+
+__all__ = [
+    "CallSettings",
+    "Candidate",
+    "Price",
+    "RoutingPool",
+    "check_api_keys",
+    "load_pool",
+    "raw_cost",
+    "read_api_key",
+    "spend_usd",
+]

@@ -1,0 +1,169 @@
+"""The routing pool as typed, frozen records: what one candidate is, and how a name written by the policy finds it.
+
+Invariants:
+
+- names and aliases are unique over the pool, case-insensitively, so that a written name means one candidate or none;
+- every candidate has a price;
+- the records hold the NAME of the environment variable with the API key, never the key: they may be logged and pickled.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def _single_spaced(text: str) -> str:
+    text = " ".join(text.split())
+    if not text:
+        raise PydanticCustomError("empty", "must not be empty")
+    return text
+
+
+def _writable(name: str) -> str:
+    """A name must survive a search, which ends at its tag and splits at its first colon."""
+    if re.search(r"[:<>{}]", name):
+        raise PydanticCustomError("name", "must hold no colon, angle bracket or brace, or a search could not be read")
+    return name
+
+
+def _endpoint(url: str) -> str:
+    """An http(s) address without credentials, query or fragment; a trailing slash is dropped."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as fault:
+        raise PydanticCustomError("url", "is not an address: {fault}", {"fault": str(fault)}) from fault
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise PydanticCustomError(
+            "secret", "must hold no user, password or query; name the variable with the key in api_key_env"
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise PydanticCustomError("url", "must look like https://host/v1")
+    return url.rstrip("/")
+
+
+def _variable(name: str) -> str:
+    # The value is not shown: somebody may have put the key itself here.
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+        raise PydanticCustomError(
+            "secret", "must be the NAME of an environment variable, in capitals like NVIDIA_API_KEY; never a key"
+        )
+    return name
+
+
+Text = Annotated[str, AfterValidator(_single_spaced)]
+Name = Annotated[str, AfterValidator(_single_spaced), AfterValidator(_writable)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
+class Record(BaseModel):
+    """Frozen, unknown keys refused, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Price(Record):
+    """USD per 1M tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class CallSettings(Record):
+    """How a candidate is called: what a pool file may set once for all under `defaults`."""
+
+    base_url: Endpoint | None = None
+    """OpenAI-compatible endpoint, up to and without `/chat/completions`."""
+    api_key_env: Variable | None = None
+    """Environment variable with the key; None for an endpoint without one."""
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: int = Field(512, ge=1)
+    """Most tokens in one reply."""
+    timeout_s: float = Field(60.0, gt=0)
+    """Longest wait for one try, in seconds."""
+    max_concurrency: int = Field(32, ge=1)
+    """Most routes in flight at once."""
+    rpm: float | None = Field(None, gt=0)
+    """Most requests per minute; None for no limit."""
+
+
+class Candidate(CallSettings):
+    """One external LLM that the policy may ask."""
+
+    name: Name
+    """The name the policy is shown and writes."""
+    aliases: tuple[Name, ...] = Field((), strict=False)
+    """Other names the policy may write."""
+    model: Text
+    """Model id as the endpoint knows it."""
+    price: Price
+    descriptor: Text
+    """One line for the prompt: strengths, size, price, latency, example performance."""
+    base_url: Endpoint
+
+
+class RoutingPool(Record):
+    """The candidates offered to the policy for one run.
+
+    Raises:
+        pydantic.ValidationError: when built directly from bad values; `load_pool` turns it into a `ConfigError`.
+    """
+
+    name: Text
+    candidates: tuple[Candidate, ...] = Field(min_length=1, strict=False)
+    source: str = ""
+    """The file this pool was read from, for error texts; "" if none."""
+    _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> RoutingPool:
+        first: dict[str, tuple[int, Candidate]] = {}
+        for index, candidate in enumerate(self.candidates):
+            written = [("name", candidate.name), *((f"aliases[{i}]", a) for i, a in enumerate(candidate.aliases))]
+            for key, name in written:
+                other_index, other = first.setdefault(_folded(name), (index, candidate))
+                if other_index != index:
+                    raise PydanticCustomError(
+                        "named_twice",
+                        "already names candidate {other}; names and aliases must be unique, whatever their case",
+                        {"key": f"candidates[{index}].{key}", "value": name, "other": other.name},
+                    )
+        return self
+
+    def model_post_init(self, context: Any, /) -> None:
+        for candidate in self.candidates:
+            for name in (candidate.name, *candidate.aliases):
+                self._by_name[_folded(name)] = candidate
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The candidates' canonical names, in the order of the pool."""
+        return tuple(c.name for c in self.candidates)
+
+    def resolve(self, written_name: str) -> Candidate | None:
+        """The candidate with exactly this name or alias, whatever its case; None if there is none.
+
+        Never a partial match: "mixtral-8x7b" must not reach "mixtral-8x22b".
+        """
+        return self._by_name.get(_folded(written_name))
+
+    def candidate(self, name: str) -> Candidate:
+        """Like `resolve`, for a name that is known to be in the pool.
+
+        Raises:
+            KeyError: no such candidate.
+        """
+        found = self.resolve(name)
+        if found is None:
+            raise KeyError(f"no candidate {name!r} in pool {self.name!r}; it has {', '.join(self.names)}")
+        return found
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.split()).casefold()
