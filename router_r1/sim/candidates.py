@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
 
-from router_r1.sim.world import NAMES, Question, World, digest, normalise_query, uniform
+from router_r1.qa_data import normalise_question
+from router_r1.sim.world import NAMES, Question, World, digest, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ class WorldSource:
         if question is None:
             return None
         return Known(
-            key=normalise_query(question.text),
+            key=normalise_question(question.text),
             answer=question.answer,
             skill=lambda profile: profile.knows_share(question.hops[-1].domain, question.num_hops),
             wrong=lambda draw: _wrong_name(question, draw),
@@ -171,7 +172,7 @@ class SimulatedPool:
         """
         profile = PROFILES[candidate]
         known = next((found for source in self._sources if (found := source.find(query))), None)
-        key = known.key if known else normalise_query(query)
+        key = known.key if known else normalise_question(query)
         draw = digest(self.world.seed, "reply", candidate, key, sample)
         if known is None:
             answer = NAMES[draw % len(NAMES)]
@@ -184,7 +185,7 @@ class SimulatedPool:
     def latency_s(self, candidate: str, query: str, sample: int = 0) -> float:
         """Seconds the candidate takes: log-normal around its median, fixed per request."""
         profile = PROFILES[candidate]
-        share = uniform(self.world.seed, "latency", candidate, normalise_query(query), sample)
+        share = uniform(self.world.seed, "latency", candidate, normalise_question(query), sample)
         z = NormalDist().inv_cdf(min(max(share, 1e-6), 1 - 1e-6))
         return profile.latency_ms / 1000 * math.exp(profile.latency_sigma * z)
 

@@ -7,7 +7,7 @@ Invariants:
 - no name is a prefix of another, none occurs inside a word of a question or a reply: each can be a single token;
 - a question belongs to exactly one split, whatever the seed of the draw.
 
-Only the standard library is imported: training, the pool server and the tokenizer's builder all read the world.
+Little is imported: training, the pool server and the tokenizer's builder all read the world.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import cache
 from itertools import product
 
 from router_r1.errors import ConfigError
+from router_r1.qa_data import normalise_question
 
 RELATIONS: dict[str, tuple[str, ...]] = {
     "film": ("directed", "scored", "produced", "edited"),
@@ -55,11 +56,6 @@ def digest(*key: object) -> int:
 def uniform(*key: object) -> float:
     """A number in [0, 1) drawn by the key."""
     return (digest(*key) >> 203) / 2**53
-
-
-def normalise_query(text: str) -> str:
-    """Case-folded words separated by single spaces: what two spellings of one question have in common."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _make_names() -> tuple[str, ...]:
@@ -124,7 +120,7 @@ class Question:
     @property
     def split(self) -> str:
         """The split this question belongs to, by its text alone."""
-        share = uniform("split", normalise_query(self.text))
+        share = uniform("split", normalise_question(self.text))
         for name, width in SPLITS.items():
             if share < width:
                 return name
@@ -162,7 +158,7 @@ class World:
 
     def parse(self, query: str) -> Question | None:
         """The question that `query` asks, whatever its case and punctuation; None if it is not one of this world's."""
-        match = _QUESTION.fullmatch(normalise_query(query))
+        match = _QUESTION.fullmatch(normalise_question(query))
         if match is None:
             return None
         verbs = [verb for verb in (match[2], match[1]) if verb is not None]
