@@ -33,17 +33,20 @@ def _shorten(text: str, limit: int = 120) -> str:
 
 
 def config_error(source: object, exc: ValidationError) -> ConfigError:
-    """The first fault that pydantic found in `source`, as one line; further faults are counted.
+    """The fault that pydantic found in `source`, as one line; further faults are counted.
 
     A value is shown only where a wrong scalar came. Whole mappings, and what stands under an unknown key or one named
     like an API key, are never shown: people put secrets into the wrong place.
     """
-    first, *others = exc.errors(include_url=False)
-    path, value = [str(part) for part in first["loc"]], first["input"]
-    is_unknown_key = first["type"] == "extra_forbidden"
-    may_be_secret = is_unknown_key or "key" in "".join(path[-1:]).lower()
+    faults = exc.errors(include_url=False)
+    # A misspelt key also shows up as a missing one; the misspelling is the cause.
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    path, value = fault["loc"], fault["input"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    is_unknown_key = fault["type"] == "extra_forbidden"
+    may_be_secret = is_unknown_key or "key" in str(path[-1:]).lower()
     is_shown = isinstance(value, str | int | float) and not may_be_secret
-    remedy = "unknown key" if is_unknown_key else first["msg"].removeprefix("Value error, ")
-    if others:
-        remedy += f" (and {len(others)} more)"
-    return ConfigError(source, ".".join(path), value if is_shown else None, remedy)
+    remedy = "unknown key" if is_unknown_key else fault["msg"].removeprefix("Value error, ")
+    if len(faults) > 1:
+        remedy += f" (and {len(faults) - 1} more)"
+    return ConfigError(source, key, value if is_shown else None, remedy)

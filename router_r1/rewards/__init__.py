@@ -1,0 +1,1 @@
+"""The rule-based reward: format, outcome, cost, and their composition."""
