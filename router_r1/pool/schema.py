@@ -82,14 +82,14 @@ class CallSettings(Record):
     """OpenAI-compatible endpoint, up to and without `/chat/completions`."""
     api_key_env: Variable | None = None
     """Environment variable with the key; None for an endpoint without one."""
-    temperature: float = Field(0.0, ge=0, le=2)
-    max_tokens: int = Field(512, ge=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    max_tokens: int = Field(default=512, ge=1)
     """Most tokens in one reply."""
-    timeout_s: float = Field(60.0, gt=0)
+    timeout_s: float = Field(default=60.0, gt=0)
     """Longest wait for one try, in seconds."""
-    max_concurrency: int = Field(32, ge=1)
+    max_concurrency: int = Field(default=32, ge=1)
     """Most routes in flight at once."""
-    rpm: float | None = Field(None, gt=0)
+    rpm: float | None = Field(default=None, gt=0)
     """Most requests per minute; None for no limit."""
 
 
@@ -98,7 +98,7 @@ class Candidate(CallSettings):
 
     name: Name
     """The name the policy is shown and writes."""
-    aliases: tuple[Name, ...] = Field((), strict=False)
+    aliases: tuple[Name, ...] = Field(default=(), strict=False)
     """Other names the policy may write."""
     model: Text
     """Model id as the endpoint knows it."""

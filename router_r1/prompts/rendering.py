@@ -1,0 +1,123 @@
+"""Prompt templates: text files with placeholders, filled from a routing pool and a question.
+
+Placeholders:
+
+- `{question}`: the question, verbatim, with a final question mark; required;
+- `{pool_inline}`: `Name: descriptor; Name: descriptor`, on one line;
+- `{pool_list}`: one bullet per candidate with aliases, prices and descriptor; one of the two pool forms is required;
+- `{candidates}`: the names alone, `Name, Name`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from router_r1.errors import ConfigError
+from router_r1.pool import Candidate, RoutingPool
+
+_PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
+
+
+def _inline(pool: RoutingPool) -> str:
+    return "; ".join(f"{c.name}: {c.descriptor}" for c in pool.candidates)
+
+
+def _bullet(candidate: Candidate) -> str:
+    also = f"also {', '.join(candidate.aliases)}; " if candidate.aliases else ""
+    price = candidate.price
+    return f"- {candidate.name} ({also}{price.input:g} input, {price.output:g} output): {candidate.descriptor}"
+
+
+_POOL_FORMS: dict[str, Callable[[RoutingPool], str]] = {
+    "pool_inline": _inline,
+    "pool_list": lambda pool: "\n".join(map(_bullet, pool.candidates)),
+}
+_PLACEHOLDERS = ("question", "candidates", *_POOL_FORMS)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A checked prompt template.
+
+    Raises:
+        ConfigError: a placeholder is unknown, or one that is needed is missing.
+    """
+
+    name: str
+    text: str
+
+    def __post_init__(self) -> None:
+        found = [m[1] for m in _PLACEHOLDER.finditer(self.text)]
+        for placeholder in found:
+            if placeholder not in _PLACEHOLDERS:
+                raise ConfigError(
+                    self.name, f"{{{placeholder}}}", None, f"unknown placeholder; known are {_listed(_PLACEHOLDERS)}"
+                )
+        if "question" not in found:
+            raise ConfigError(
+                self.name, "{question}", None, "the placeholder is missing; add it where the question goes"
+            )
+        if not set(found) & set(_POOL_FORMS):
+            raise ConfigError(
+                self.name, "{pool_list}", None, f"no placeholder for the candidates; add one of {_listed(_POOL_FORMS)}"
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
+
+
+def template_names() -> list[str]:
+    """The names of the templates that come with the package."""
+    files = _shipped().iterdir()
+    return sorted(f.name.removesuffix(".txt") for f in files if f.name.endswith(".txt"))
+
+
+def load_template(name_or_path: str | Path) -> Template:
+    """A template of the package by its name (`tiny`, `qwen`, `llama`), or any text file by its path.
+
+    Raises:
+        ConfigError: there is no such template, or its placeholders are wrong.
+    """
+    written = str(name_or_path)
+    if written in template_names():
+        return Template(written, _shipped().joinpath(f"{written}.txt").read_text(encoding="utf-8").strip())
+    try:
+        text = Path(written).read_text(encoding="utf-8")
+    except OSError as fault:
+        raise ConfigError(
+            written,
+            "",
+            None,
+            f"cannot be read as a prompt template: {fault.strerror}; give the path of a text file or one of "
+            f"{', '.join(template_names())}",
+        ) from fault
+    except UnicodeDecodeError as fault:
+        raise ConfigError(written, "", None, f"is not UTF-8 text: byte {fault.start} cannot be decoded") from fault
+    return Template(written, text.strip())
+
+
+def _shipped() -> Traversable:
+    return resources.files("router_r1.prompts").joinpath("templates")
+
+
+def with_question_mark(question: str) -> str:
+    """The question without surrounding white space, ending in a question mark."""
+    question = question.strip()
+    return question if question.endswith(("?", "？")) else f"{question}?"
+
+
+def render_messages(template: Template, pool: RoutingPool, question: str) -> list[dict[str, str]]:
+    """The prompt as one user message, for a chat template.
+
+    What is filled in is never read as a template again: braces in a question or a descriptor stay as they are.
+    """
+    values = {name: form(pool) for name, form in _POOL_FORMS.items()}
+    values |= {"candidates": ", ".join(pool.names), "question": with_question_mark(question)}
+    content = _PLACEHOLDER.sub(lambda match: values[match[1]], template.text)
+    return [{"role": "user", "content": content}]
