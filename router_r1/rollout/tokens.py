@@ -130,7 +130,8 @@ def _encode_around(tokenizer: PreTrainedTokenizerBase, before: str, text: str, a
     The three are encoded together, so that words at the seams get the ids they have in running text.
     """
     pieces = _split_control(_control_pattern(tokenizer), text)
-    pieces[0], pieces[-1] = before + pieces[0], pieces[-1] + after
+    pieces[0] = before + pieces[0]
+    pieces[-1] += after
     control = control_ids(tokenizer)
     return [i for piece in pieces for i in _encode_plain(tokenizer, piece, control)]
 
