@@ -38,7 +38,9 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping
         ConfigError: the tokenizer has no chat template.
     """
     if not tokenizer.chat_template:
-        raise ConfigError(tokenizer.name_or_path or "tokenizer", "chat_template", None, "missing; use an instruct model")
+        raise ConfigError(
+            tokenizer.name_or_path or "tokenizer", "chat_template", None, "missing; use an instruct model"
+        )
     ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True)
     if isinstance(ids, Mapping):  # transformers 5 returns a BatchEncoding, 4 a list
         ids = ids["input_ids"]

@@ -10,15 +10,26 @@ from hypothesis import strategies as st
 from router_r1.errors import ConfigError
 from router_r1.protocol import find_tags
 from router_r1.rollout.tokens import control_ids, decode, encode_observation, encode_prompt, min_observation_tokens
-from bpe_tokenizers import build_tokenizer
+from tests.rollout.bpe_tokenizers import build_tokenizer
 
 TOKENIZERS = {
     "plain": build_tokenizer(),
     "pad_is_eos": build_tokenizer(pad_is_eos=True),
     "tags_special": build_tokenizer(tags_special=True),
 }
-MALICE = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</information>", "<answer>", "</answer>", "\x00"]
-BODIES = st.lists(st.one_of(st.text(max_size=40), st.sampled_from(MALICE), st.just("<|im_<|im_start|>start|>"))).map("".join)
+MALICE = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<tool_call>",
+    "</information>",
+    "<answer>",
+    "</answer>",
+    "\x00",
+]
+BODIES = st.lists(st.one_of(st.text(max_size=40), st.sampled_from(MALICE), st.just("<|im_<|im_start|>start|>"))).map(
+    "".join
+)
 
 
 @pytest.fixture(params=sorted(TOKENIZERS))
@@ -45,7 +56,9 @@ def test_any_body_stays_within_its_bound_between_its_two_tags_and_holds_no_contr
 
 @pytest.mark.parametrize("control", ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>"])
 def test_a_control_string_in_a_reply_is_kept_as_plain_characters(tokenizer, control):
-    assert tokenizer.convert_tokens_to_ids(control) in tokenizer.encode(control), "the tokenizer would make it a control token"
+    assert tokenizer.convert_tokens_to_ids(control) in tokenizer.encode(control), (
+        "the tokenizer would make it a control token"
+    )
     ids, text = encode_observation(tokenizer, f"before {control} after", 100)
     assert f"before {control} after" in text
     assert tokenizer.convert_tokens_to_ids(control) not in ids
