@@ -1,0 +1,332 @@
+#!/usr/bin/env bash
+# Make the project's own Python environment, or see that it is there. Everything that runs Python here calls this first.
+#
+#   bash scripts/setup.sh [--cpu|--gpu] [--dev] [--venv DIR] [--dry-run] [--quiet]
+#
+#   --cpu, --gpu   which set to install; without either: the one the environment already has, else gpu where an NVIDIA GPU
+#                  is seen, else cpu
+#   --dev          what tests and linters need as well
+#   --venv DIR     where (default: $ROUTER_R1_VENV, else .venv in the project)
+#   --dry-run      print the commands a first run would need, and do nothing
+#   --quiet        say nothing when there is nothing to do
+#
+# $PYTHON names the interpreter to build with. Messages go to stderr, pip's output to DIR.log.
+#
+# A stamp per set, written last and only after a successful install, makes the second run a comparison of two short texts. Without
+# a matching stamp pip runs again and skips what is there: an interrupted install is resumed, not repeated.
+# The GPU set has not been run by the project's CI, which has no GPU.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+torch_cpu_index=https://download.pytorch.org/whl/cpu
+disk_needed_gb=5 # a finished CPU environment is 3 GB; pip unpacks and compiles on the way there
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+    printf 'setup: error: %s\n' "$*" >&2
+    exit 1
+}
+
+# ---------------------------------------------------------------- arguments
+
+set_name= dev=no dry_run=no quiet=no venv=${ROUTER_R1_VENV:-$root/.venv}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --cpu) set_name=cpu ;;
+    --gpu) set_name=gpu ;;
+    --dev) dev=yes ;;
+    --dry-run) dry_run=yes ;;
+    --quiet) quiet=yes ;;
+    --venv)
+        [ $# -ge 2 ] && [ -n "$2" ] || die "--venv: needs a directory"
+        venv=$2
+        shift
+        ;;
+    -h | --help)
+        sed -n '2,/^set -/{/^#/!d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+    *) die "$1: unknown option; see --help" ;;
+    esac
+    shift
+done
+case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
+venv=${venv%/}
+marks=$venv/.router-r1 # set: its name; *.stamp; made: this script made the environment, at the path it holds
+log=$venv.log
+
+unset PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX # pip would take what they name for installed, or install there
+export PIP_USER=0
+
+# ---------------------------------------------------------------- which set
+
+has_nvidia_gpu() { [ -e /dev/nvidia0 ] || { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; }; }
+
+choose_set() {
+    if [ -n "$set_name" ]; then
+        return
+    elif [ -f "$marks/set" ]; then
+        set_name=$(<"$marks/set")
+        if [ "$set_name" = cpu ] && has_nvidia_gpu; then
+            say "this machine has an NVIDIA GPU, but $venv holds the CPU set; --gpu replaces it"
+        fi
+    elif has_nvidia_gpu; then
+        set_name=gpu
+    else
+        set_name=cpu
+        if [ -e /dev/kfd ] || [ -e /dev/davinci0 ]; then
+            say "the accelerator of this machine is not one there is a set for (only NVIDIA); taking the CPU set"
+        fi
+    fi
+}
+
+# ---------------------------------------------------------------- stamps
+
+stamp_text() { # $1: cpu, gpu or dev
+    local files=(scripts/setup.sh pyproject.toml)
+    case $1 in
+    cpu) files+=(requirements/cpu.lock scripts/vllm_metadata/pyproject.toml) ;;
+    dev) files+=(requirements/dev.lock) ;;
+    esac
+    printf 'set %s\nproject %s\nvenv %s\npython %s\n' "$1" "$root" "$venv" "$(sed -n 's/^version *= *//p' "$venv/pyvenv.cfg")"
+    (cd "$root" && sha256sum "${files[@]}")
+}
+
+stamped() { [ -f "$marks/$1.stamp" ] && [ "$(<"$marks/$1.stamp")" = "$(stamp_text "$1")" ]; }
+
+write_stamp() {
+    stamp_text "$1" >"$marks/$1.stamp.part"
+    mv "$marks/$1.stamp.part" "$marks/$1.stamp"
+}
+
+up_to_date() {
+    [ -x "$venv/bin/python" ] && [ -f "$venv/pyvenv.cfg" ] && stamped "$set_name" || return 1
+    [ "$dev" = no ] || stamped dev || return 1
+    [ "$set_name" = gpu ] || compgen -G "$venv/lib/python3.11/site-packages/vllm-*.dist-info/METADATA" >/dev/null
+}
+
+# ---------------------------------------------------------------- running pip
+
+run() { # a command, its output to the log, or only its text in a dry run
+    if [ "$dry_run" = yes ]; then
+        printf '%s\n' "$*"
+        return
+    fi
+    printf '\n$ %s\n' "$*" >>"$log"
+    "$@" >>"$log" 2>&1
+}
+
+pip() { run "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
+
+show_log_and_die() {
+    say "the end of $log:"
+    # pip repeats notes about its own sources once a package; the fault is among the other lines
+    grep -v '^WARNING: Location' "$log" | tail -n 25 | sed 's/^/    /' >&2
+    die "$1; nothing is lost: run the same command again to go on from here"
+}
+
+step() { # $1: what it is; the rest: a command. A line before, a line of progress while it lasts, and the seconds after.
+    local title=$1 started=$SECONDS watcher=
+    shift
+    if [ "$dry_run" = yes ]; then
+        printf '# %s\n' "$title"
+        "$@"
+        return
+    fi
+    say "$title"
+    watch_log "$title" & # 9 is the lock, which only this process may hold
+    watcher=$!
+    "$@" || {
+        kill "$watcher" 2>/dev/null || true
+        show_log_and_die "$title failed"
+    }
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    say "  done in $((SECONDS - started)) s"
+}
+
+watch_log() { # every half minute, as long as this script lives: how far pip is
+    exec 9>&-
+    local seconds=0 last
+    while sleep 1 && kill -0 $$ 2>/dev/null; do
+        seconds=$((seconds + 1))
+        if [ $((seconds % 30)) = 0 ]; then
+            last=$(grep -aE '^(Collecting|Building wheel|Installing collected|Successfully)' "$log" | tail -n 1 | cut -c 1-60)
+            say "  ... $seconds s: ${last:-working}"
+        fi
+    done
+}
+
+# ---------------------------------------------------------------- the steps
+
+find_python() {
+    local candidate
+    is_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+    if [ -n "${PYTHON:-}" ]; then
+        is_311 "$PYTHON" || die "PYTHON = $PYTHON: not a Python 3.11; name one, or unset PYTHON to search for python3.11"
+        python=$PYTHON
+        return
+    fi
+    for candidate in python3.11 python3 python /usr/bin/python3.11 /usr/local/bin/python3.11; do
+        if is_311 "$candidate"; then
+            python=$candidate
+            return
+        fi
+    done
+    die "no Python 3.11 found (looked for python3.11, python3, python); install it, or name it: PYTHON=/path/to/python3.11"
+}
+
+check_machine() {
+    local free_gb target=$venv
+    if [ "$set_name" = cpu ]; then
+        [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || die "the CPU set is for Linux on x86-64; this is $(uname -s) on $(uname -m)"
+        "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+            die "the system library libnuma.so.1 is missing, which vLLM's CPU build loads; install it (Debian, Ubuntu: apt-get install libnuma1)"
+    fi
+    until [ -d "$target" ]; do target=$(dirname "$target"); done
+    free_gb=$(($(df -Pk "$target" | awk 'NR == 2 {print $4}') / 1048576))
+    [ "$free_gb" -ge "$disk_needed_gb" ] ||
+        die "$target has $free_gb GB free, and $disk_needed_gb GB are needed; free some, or name another place with --venv"
+}
+
+usable() { "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+
+# Only what this script made is ever removed.
+make_venv() {
+    if [ "$dry_run" = no ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
+        if [ -f "$marks/made" ]; then
+            if ! usable; then
+                say "$venv is incomplete: making it anew"
+            elif [ "$(<"$marks/made")" != "$venv" ]; then
+                say "$venv has been moved, and environments cannot be: making it anew"
+            elif [ "$(<"$marks/set")" != "$set_name" ]; then
+                say "$venv holds the $(<"$marks/set") set: making it anew for the $set_name set"
+            else
+                remove_half_installed
+                return
+            fi
+            rm -rf "$venv"
+        elif ! usable; then
+            die "$venv: not a Python 3.11 environment with pip, and not made by this script; name an empty or a new directory with --venv"
+        elif [ -f "$marks/set" ] && [ "$(<"$marks/set")" != "$set_name" ]; then
+            die "$venv: holds the $(<"$marks/set") set, and was not made by this script; name another directory with --venv"
+        else
+            mkdir -p "$marks"
+            echo "$set_name" >"$marks/set"
+            return
+        fi
+    fi
+    find_python
+    check_machine
+    step "making $venv with $("$python" -c 'import platform, sys; print(f"{sys.executable} ({platform.python_version()})")')" create_venv
+}
+
+create_venv() {
+    if [ "$dry_run" = no ]; then # first, so that a half-made environment is known as one
+        mkdir -p "$marks"
+        echo "$set_name" >"$marks/set"
+        echo "$venv" >"$marks/made"
+    fi
+    if "$python" -c 'import ensurepip' 2>/dev/null; then
+        run "$python" -m venv "$venv"
+    else # Debian keeps ensurepip in a package of its own; where pip itself is there, it can fill the environment from outside
+        "$python" -m pip --version >/dev/null 2>&1 ||
+            die "$python has neither ensurepip nor pip; install them (Debian, Ubuntu: apt-get install python3.11-venv)"
+        run "$python" -m venv --without-pip "$venv" && run "$python" -m pip --python "$venv/bin/python" install "pip>=23.2"
+    fi
+}
+
+# A pip that was stopped leaves packages whose metadata looks complete although files may be missing, and pip would count them as
+# installed. It writes INSTALLER when all other files are there: without it, the metadata goes, and pip installs the package again.
+remove_half_installed() {
+    local info
+    for info in "$venv"/lib/python3.11/site-packages/*.dist-info; do
+        if [ -d "$info" ] && { [ ! -f "$info/INSTALLER" ] || [ ! -f "$info/RECORD" ]; }; then
+            say "an earlier install stopped in the middle of $(basename "$info" .dist-info): it is installed again"
+            rm -rf "$info"
+        fi
+    done
+    rm -rf "$venv"/lib/python3.11/site-packages/~* # what pip had moved aside
+}
+
+pin() { sed -n "s/^\($1==.*\)/\1/p" "$root/requirements/cpu.lock"; }
+
+install_torch() {
+    local torch
+    torch=$(pin torch)
+    # No package index but PyTorch's own holds a "+cpu" version, so trying the configured ones first can find no other build.
+    pip install --no-deps "$torch" && return
+    [ "$dry_run" = yes ] || grep -q 'No matching distribution found for torch==' "$log" || return 1
+    pip install --no-deps --index-url "$torch_cpu_index" "$torch"
+}
+
+install_locked() { # with the locked setuptools as the build tool of the few packages that come as source
+    pip install --no-deps "$(pin setuptools)" &&
+        pip install --no-deps --no-build-isolation -r "$root/requirements/cpu.lock" || return 1
+}
+
+install_gpu() {
+    local torch
+    torch=$(sed -n 's/^ *"\(torch==[0-9.]*\)",.*/\1/p' "$root/pyproject.toml")
+    # flash-attn's build imports torch and is not declared to: torch comes first, and the build sees it
+    pip install "$torch" "setuptools>=77.0.3" wheel packaging psutil ninja &&
+        pip install --no-build-isolation -e "$root[gpu]"
+}
+
+install_project() {
+    local copy=$marks/vllm_metadata
+    if [ "$dry_run" = no ]; then # setuptools builds beside the source: here, not in the project
+        rm -rf "$copy"
+        cp -r "$root/scripts/vllm_metadata" "$copy"
+    fi
+    pip install --no-deps --no-build-isolation "$copy" -e "$root"
+}
+
+check_imports() {
+    local code='import ray, torch, verl, vllm; from importlib.metadata import version; print(version("vllm"), torch.__version__, verl.__version__)'
+    [ "$set_name" = gpu ] || code+='; assert torch.version.cuda is None, "a CUDA build of torch"; assert "cpu" in version("vllm")'
+    run env HF_HUB_OFFLINE=1 "$venv/bin/python" -c "$code"
+}
+
+install_everything() {
+    make_venv
+    if [ "$set_name" = cpu ]; then
+        step "installing $(pin torch)" install_torch
+        step "installing the CPU set: $(grep -c '^[^#].*==' "$root/requirements/cpu.lock") packages, about 4 minutes the first time" install_locked
+        step "installing the project itself (editable)" install_project
+    else
+        step "installing the GPU set and the project itself (editable); flash-attn is compiled, which can take an hour" install_gpu
+    fi
+    if [ "$dev" = yes ]; then
+        step "installing what tests and linters need" pip install --no-deps -r "$root/requirements/dev.lock"
+    fi
+    step "checking that torch, Ray, vLLM and veRL import" check_imports
+}
+
+# ---------------------------------------------------------------- main
+
+choose_set
+if [ "$dry_run" = yes ]; then
+    install_everything
+    exit 0
+fi
+if up_to_date; then
+    [ "$quiet" = yes ] || say "$venv is ready ($set_name set)"
+    exit 0
+fi
+
+mkdir -p "$(dirname "$venv")"
+exec 9>"$venv.lock"
+if ! flock --nonblock 9; then
+    say "another set-up of $venv is at work: waiting for it"
+    flock 9
+    if up_to_date; then
+        say "$venv is ready ($set_name set)"
+        exit 0
+    fi
+fi
+date -u '+# %Y-%m-%dT%H:%M:%SZ' >"$log"
+install_everything
+write_stamp "$set_name"
+[ "$dev" = no ] || write_stamp dev
+say "$venv is ready ($set_name set): $SECONDS s, $(du -sh "$venv" | cut -f 1)"
