@@ -1,10 +1,11 @@
 """Questions with golden answers: FlashRAG's layout on disk, and the parquet rows that training and evaluation read.
 
-FlashRAG (github.com/RUC-NLPIR/FlashRAG) keeps `ROOT/<dataset>/<split>.jsonl`, one JSON object a line with `id`, `question`
-and `golden_answers`. Invariants of what is made of it:
+FlashRAG (github.com/RUC-NLPIR/FlashRAG) keeps `ROOT/<dataset>/<split>.jsonl`, one JSON object a line with `id`,
+`question` and `golden_answers`. What is made of it:
 
-- every question ends in a question mark;
-- `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it.
+- questions stay as they are written; the prompt template adds a missing question mark;
+- `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it;
+- `extra_info.split` is what the row serves for, whatever file it came from: only "train" rows enter the cost window.
 """
 
 from __future__ import annotations
@@ -125,16 +126,13 @@ def _parse_row(line: str) -> QaItem:
         raise ValueError("question must be a non-empty string")
     if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
         raise ValueError("golden_answers must be a list of at least one non-empty string")
-    question = question.strip()
-    return QaItem(str(identifier), question if question.endswith("?") else f"{question}?", tuple(answers))
+    return QaItem(str(identifier), question.strip(), tuple(answers))
 
 
 # ---------------------------------------------------------------- parquet rows
 
 
-def question_row(
-    item: QaItem, *, data_source: str, split: str, index: int, messages: Messages
-) -> dict[str, Any]:
+def question_row(item: QaItem, *, data_source: str, split: str, index: int, messages: Messages) -> dict[str, Any]:
     """One row in veRL's data format.
 
     Args:
@@ -159,7 +157,7 @@ def rows_from_flashrag(
     seed: int,
     *,
     render: Callable[[str], Messages],
-    skip: int = 0,
+    serves_as: str | None = None,
     first_index: int = 0,
 ) -> list[dict[str, Any]]:
     """`n` questions of a data set's split as parquet rows, in random order, each question once.
@@ -168,7 +166,7 @@ def rows_from_flashrag(
         n: how many; None for all.
         seed: of the order.
         render: question -> prompt messages.
-        skip: leave out the first `skip` questions of that order: what another file took with the same seed.
+        serves_as: `extra_info.split`; None for the split itself.
         first_index: `extra_info.index` of the first row.
 
     Raises:
@@ -177,13 +175,11 @@ def rows_from_flashrag(
     path = flashrag_file(root, dataset, split)
     distinct = {normalise_question(item.question): item for item in reversed(read_questions(path))}
     order = sorted(distinct, key=lambda text: hashlib.sha256(f"{seed}:{dataset}:{split}:{text}".encode()).digest())
-    chosen = order[skip:] if n is None else order[skip : skip + n]
-    if not chosen or (n is not None and len(chosen) < n):
-        wanted = "at least 1" if n is None else str(n)
-        raise ConfigError(path, "rows", wanted, f"only {max(len(order) - skip, 0)} distinct questions are left in it")
+    if n is not None and n > len(order):
+        raise ConfigError(path, "number of questions", n, f"it holds {len(order)} distinct ones; ask for at most that")
     return [
-        question_row(item, data_source=dataset, split=split, index=index, messages=render(item.question))
-        for index, item in enumerate((distinct[text] for text in chosen), start=first_index)
+        question_row(item, data_source=dataset, split=serves_as or split, index=index, messages=render(item.question))
+        for index, item in enumerate((distinct[text] for text in order[:n]), start=first_index)
     ]
 
 
@@ -224,8 +220,8 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     atomic.write_bytes(Path(path), buffer.getvalue())
 
 
-def check_parquet(path: str | Path) -> int:
-    """The number of rows of a question file whose columns are all there; reads no row.
+def check_parquet(path: str | Path) -> set[str]:
+    """See that a question file can be used; the values of its `extra_info.split`.
 
     Raises:
         ConfigError: no parquet file, no rows, or a column (or a field within one) missing.
@@ -234,18 +230,24 @@ def check_parquet(path: str | Path) -> int:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        with pq.ParquetFile(path) as file:
+            there = set(_field_paths(file.schema_arrow))
+            missing = [name for name in _field_paths(parquet_schema()) if name not in there]
+            splits = (
+                set()
+                if missing
+                else {row["split"] for row in file.read(["extra_info.split"])["extra_info"].to_pylist()}
+            )
     except (OSError, pa.ArrowInvalid) as fault:
         reason = str(fault).splitlines()[0]
-        raise ConfigError(path, "", None, f"cannot be read as parquet: {reason}; make it with router_r1.sim data") from fault
-    with file:
-        schema, num_rows = file.schema_arrow, file.metadata.num_rows
-    missing = [name for name in _field_paths(parquet_schema()) if name not in set(_field_paths(schema))]
+        raise ConfigError(path, "", None, f"cannot be read as parquet: {reason}") from fault
     if missing:
-        raise ConfigError(path, "columns", None, f"{', '.join(missing)} missing; see docs on the data format")
-    if num_rows == 0:
+        raise ConfigError(
+            path, missing[0], None, f"is missing; a question file needs {', '.join(_field_paths(parquet_schema()))}"
+        )
+    if not splits:
         raise ConfigError(path, "", None, "holds no rows")
-    return num_rows
+    return splits
 
 
 def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
@@ -152,10 +152,19 @@ class SimulatedPool:
     Args:
         world: the facts; its seed also seeds what each candidate knows.
         sources: further questions that are recognised, asked in order after the world's.
+        latencies: candidate -> (median in ms, sigma), where it differs from its profile.
     """
 
-    def __init__(self, world: World, sources: Sequence[QuestionSource] = ()) -> None:
+    def __init__(
+        self,
+        world: World,
+        sources: Sequence[QuestionSource] = (),
+        latencies: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
         self.world = world
+        self._latencies = {name: (p.latency_ms, p.latency_sigma) for name, p in PROFILES.items()} | dict(
+            latencies or {}
+        )
         self._sources: tuple[QuestionSource, ...] = (WorldSource(world), *sources)
 
     @property
@@ -184,10 +193,10 @@ class SimulatedPool:
 
     def latency_s(self, candidate: str, query: str, sample: int = 0) -> float:
         """Seconds the candidate takes: log-normal around its median, fixed per request."""
-        profile = PROFILES[candidate]
+        median_ms, sigma = self._latencies[candidate]
         share = uniform(self.world.seed, "latency", candidate, normalise_question(query), sample)
         z = NormalDist().inv_cdf(min(max(share, 1e-6), 1 - 1e-6))
-        return profile.latency_ms / 1000 * math.exp(profile.latency_sigma * z)
+        return median_ms / 1000 * math.exp(sigma * z)
 
 
 def _word(profile: Profile, answer: str, predicate: str | None, draw: int) -> str:

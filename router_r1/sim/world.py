@@ -17,7 +17,6 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 
 from router_r1.errors import ConfigError
@@ -137,13 +136,9 @@ class World:
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
-        self._fact = cache(self._draw_fact)
 
     def fact(self, verb: str, entity: str) -> str:
         """Who `verb` `entity`: a name other than `entity`. KeyError for a verb or a name that is not of this world."""
-        return self._fact(verb, entity)
-
-    def _draw_fact(self, verb: str, entity: str) -> str:
         own = _INDEX[entity]
         other = digest(self.seed, "fact", DOMAIN_OF[verb], verb, entity) % (len(NAMES) - 1)
         return NAMES[other + (other >= own)]
