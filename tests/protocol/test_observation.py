@@ -49,7 +49,8 @@ def test_neutralising_twice_is_neutralising_once(text):
 def test_an_observation_holds_exactly_its_own_pair_of_tags(body):
     observation = render_observation(body)
     assert [(t.name, t.closes) for t in find_tags(observation)] == [("information", False), ("information", True)]
-    assert observation.startswith(OBSERVATION_PREFIX) and observation.endswith(OBSERVATION_SUFFIX)
+    assert observation.startswith(OBSERVATION_PREFIX)
+    assert observation.endswith(OBSERVATION_SUFFIX)
     inner = observation.removeprefix("\n<information>").removesuffix("</information>\n")
     assert not has_loose_tag(inner)
 

@@ -127,7 +127,9 @@ def test_any_text_parses_and_acts_only_on_a_stop_string(text):
     if not any(stop in text for stop in STOP_STRINGS):
         assert action == NoAction()
     if isinstance(action, Search):
-        assert action.candidate and ":" not in action.candidate and not is_placeholder(action.query)
+        assert action.candidate
+        assert ":" not in action.candidate
+        assert not is_placeholder(action.query)
 
 
 @given(taggy, taggy)
