@@ -1,4 +1,4 @@
-"""The multi-turn loop. Training, benchmark, single question and server all run this one, each with its own policy back end.
+"""The multi-turn loop: training, benchmark, single question and server all run this one, each with its own back end.
 
 Invariants:
 
@@ -24,7 +24,6 @@ from router_r1.protocol import (
     Answer,
     InvalidSearch,
     NoAction,
-    Route,
     Search,
     Status,
     Trajectory,
@@ -37,15 +36,16 @@ from router_r1.rollout.tokens import decode, encode_observation, min_observation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from router_r1.pool.schema import Candidate, RoutingPool
+    from router_r1.pool.schema import RoutingPool
 
 # An observation with less text than this tells nothing that is worth a route's price.
 _MIN_USEFUL_BODY = 16
+_SHOWN_NAME = 60  # characters of an unknown name; a longer one would push the candidates out of the observation
 _NO_ROOM = "the token budget leaves no room for an observation and a last turn"
 _LAST_TURN = "no more routes are allowed"
 
 
-class PromptTooLong(ConfigError):
+class PromptTooLongError(ConfigError):
     """A prompt that does not fit its budget. It is never cut: the question may stand at its end."""
 
 
@@ -82,7 +82,7 @@ class RolloutLimits:
         return (self.max_turns + 1) * self.max_turn_tokens + self.max_turns * self.max_obs_length
 
     def response_budget_after(self, prompt_length: int) -> int:
-        """Bound on the tokens after a prompt of `prompt_length` tokens; below 1 if the prompt fills the model's length."""
+        """Bound on the tokens after a prompt of `prompt_length` tokens; below 1 if it fills the model's length."""
         if self.max_model_len is None:
             return self.response_budget
         return min(self.response_budget, self.max_model_len - prompt_length)
@@ -105,11 +105,12 @@ async def run_trajectory(
         request_id: unique among the trajectories in flight; all turns are generated under it.
 
     Returns:
-        The trajectory. It has no policy token at all only if the engine returned none for the first turn. If the engine returns
-        none for a later turn, the observation before it is dropped from the context (its route, paid for, stays on record).
+        The trajectory. It has no policy token at all only if the engine returned none for the first turn. If the engine
+        returns none for a later turn, the observation before it is dropped from the context (its route, paid for, stays
+        on record).
 
     Raises:
-        PromptTooLong: before anything is generated.
+        PromptTooLongError: before anything is generated.
         ConfigError: `max_obs_length` has no room for an observation's tags.
         RuntimeError: the back end broke its contract (more tokens than asked for, log-probs that do not match the ids).
     """
@@ -145,10 +146,10 @@ def _check_budget(
     source, tokens = f"prompt of {request_id}", f"{prompt_length} tokens"
     if prompt_length > limits.max_prompt_length:
         remedy = f"longer than max_prompt_length = {limits.max_prompt_length}; raise that or shorten the descriptors"
-        raise PromptTooLong(source, "length", tokens, remedy)
+        raise PromptTooLongError(source, "length", tokens, remedy)
     budget = limits.response_budget_after(prompt_length)
     if budget < 1:
-        raise PromptTooLong(source, "length", tokens, f"fills max_model_len = {limits.max_model_len}")
+        raise PromptTooLongError(source, "length", tokens, f"fills max_model_len = {limits.max_model_len}")
     least = min_observation_tokens(tokenizer)
     if limits.max_turns and limits.max_obs_length < least:
         raise ConfigError(
@@ -168,8 +169,8 @@ def _check_generation(generation: Generation, max_tokens: int, request_id: str) 
 def _read_turn(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> Turn:
     """The turn up to its first stop string.
 
-    Tokens sampled behind it (an engine may check several at a time) are dropped. The token that completes it is kept whole,
-    but the characters it carries behind the stop string are not part of the turn's text.
+    Tokens sampled behind it (an engine may check several at a time) are dropped. The token that completes it is kept
+    whole, but the characters it carries behind the stop string are not part of the turn's text.
     """
     ids, logprobs = generation.token_ids, generation.logprobs
     text = decode(tokenizer, ids)
@@ -221,27 +222,19 @@ def _status_without_action(generation: Generation) -> Status:
 
 async def _act(turn: Turn, dispatcher: Dispatcher, pool: RoutingPool) -> str:
     """Carry out the turn's search. Returns the body of its observation."""
-    candidate = _resolve(turn, pool)
-    if candidate is None:
-        return invalid_search(turn.invalid_reason, pool.names)
-    route: Route = await dispatcher.route(candidate.name, turn.action.query)
-    turn.route = route
-    return failed_route(candidate.name) if route.failed else route.reply
-
-
-def _resolve(turn: Turn, pool: RoutingPool) -> Candidate | None:
-    """The candidate that the turn's search names, or None after noting in the turn why there is none."""
-    if isinstance(turn.action, InvalidSearch):
-        turn.invalid_reason = turn.action.reason
-        return None
-    assert isinstance(turn.action, Search)
-    candidate = pool.resolve(turn.action.candidate)
-    if candidate is None:
-        turn.invalid_reason = f"there is no candidate named {turn.action.candidate!r}"
-    return candidate
+    match turn.action:
+        case Search(name, query):
+            candidate = pool.resolve(name)
+            if candidate is not None:
+                turn.route = await dispatcher.route(candidate.name, query)
+                return failed_route(candidate.name) if turn.route.failed else turn.route.reply
+            turn.invalid_reason = f"there is no candidate named {name[:_SHOWN_NAME]!r}"
+        case InvalidSearch(reason):
+            turn.invalid_reason = reason
+    return invalid_search(turn.invalid_reason, pool.names)
 
 
 def _drop_last_observation(trajectory: Trajectory) -> None:
-    """Take the observation that nothing followed out of the context: a reward on a masked token would be lost in GAE."""
+    """Drop the observation that nothing followed: a reward on a masked token would be lost in GAE."""
     if trajectory.turns:
         trajectory.turns[-1].observation_ids, trajectory.turns[-1].observation = [], ""

@@ -24,7 +24,7 @@ class Policy(Protocol):
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        """Continue `token_ids` by at most `max_tokens` tokens, up to the first stop string (kept in the output) or the end.
+        """Continue `token_ids` by at most `max_tokens` tokens, up to the first stop string (kept in the output).
 
         `request_id` is the same for all turns of one trajectory, so that an engine may reuse its prefix cache.
         """
@@ -35,5 +35,5 @@ class Dispatcher(Protocol):
     """Answers routes: `routing.RouteService`, or a handle to one in another process."""
 
     async def route(self, candidate: str, query: str) -> Route:
-        """Ask the candidate (canonical name). Never raises for what a candidate or its endpoint does: a route may fail."""
+        """Ask the candidate (canonical name). Never raises for what its endpoint does: a route may fail."""
         ...

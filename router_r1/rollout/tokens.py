@@ -2,7 +2,8 @@
 
 Invariants:
 
-- text from outside never becomes a control token: `<|im_start|>`, or the pad string, in a reply is encoded as plain characters;
+- text from outside never becomes a control token: `<|im_start|>`, or the pad string, in a reply is encoded as plain
+  characters;
 - an observation keeps its opening and closing tag, however short it is cut;
 - no call changes the tokenizer's state (its `split_special_tokens` switch is a property of the shared object, so a
   prompt that another thread encodes meanwhile would lose its control tokens).
@@ -21,11 +22,11 @@ from router_r1.protocol import OBSERVATION_PREFIX, OBSERVATION_SUFFIX, find_tags
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# No sensible token is longer on average, so what lies beyond max_tokens times this is cut before any work is done on it.
+# Tokens are not longer on average, so what lies beyond max_tokens times this is cut before any work is done on it.
 _MAX_CHARS_PER_TOKEN = 32
 _BROKEN_CHARACTER = "\ufffd"  # how a cut UTF-8 sequence decodes
 _MAX_UTF8_BYTES = 4
-# Added tokens that are not flagged as special but steer a model all the same: `<tool_call>`, `<|fim_prefix|>`, `[INST]`.
+# Added tokens that are not flagged as special but steer a model all the same: `<tool_call>`, `[INST]`.
 _CONTROL_MARKUP = re.compile(r"\s*(<[^\s<>]+>|\[/?[A-Z_]+\])\s*")
 
 
@@ -50,11 +51,11 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """Policy ids to text. One special token at the very end (the end of sequence) is left out, any other is shown.
 
-    A control token sampled in mid-turn must show: with `skip_special_tokens`, `</ans<|im_start|>wer>` would read as a tag.
+    A control token sampled in mid-turn must show: with `skip_special_tokens`, `</ans<|im_start|>wer>` would read as a
+    tag. A tag that a tokenizer has as a special token is shown, too.
     """
-    special = set(tokenizer.all_special_ids)
-    end = len(ids) - 1 if ids and ids[-1] in special and not find_tags(_raw_decode(tokenizer, ids[-1:])) else len(ids)
-    return _raw_decode(tokenizer, ids[:end])
+    ended = bool(ids) and ids[-1] in _special_ids(tokenizer)
+    return _raw_decode(tokenizer, ids[:-1] if ended else ids)
 
 
 def encode_observation(tokenizer: PreTrainedTokenizerBase, body: str, max_tokens: int) -> tuple[list[int], str]:
@@ -101,19 +102,26 @@ def _tag_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 @lru_cache(maxsize=8)
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Ids of the tokens flagged as special, our own tags excepted."""
+    flagged = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids = flagged | set(tokenizer.all_special_ids)
+    return frozenset(i for i in ids if not find_tags(tokenizer.convert_ids_to_tokens(i)))
+
+
+@lru_cache(maxsize=8)
 def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    special = set(tokenizer.all_special_ids)
+    special = _special_ids(tokenizer)
     return {
         token: i
         for token, i in tokenizer.get_added_vocab().items()
-        if (i in special or tokenizer.added_tokens_decoder[i].special or _CONTROL_MARKUP.fullmatch(token))
-        and not find_tags(token)
+        if i in special or (_CONTROL_MARKUP.fullmatch(token) and not find_tags(token))
     }
 
 
 @lru_cache(maxsize=8)
 def _control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
-    # Longest first, so that of two tokens that begin alike the longer is found; case-insensitive for lower-casing normalisers.
+    # Case-insensitive for the sake of normalisers that lower-case; the longest first, where two begin alike.
     tokens = sorted((t.strip() for t in _control_tokens(tokenizer)), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, filter(None, tokens))), re.IGNORECASE) if tokens else None
 

@@ -3,17 +3,17 @@
 import asyncio
 
 import pytest
-from tests.rollout.bpe_tokenizers import build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.rollout.rollout_doubles import ScriptedPolicy, TableDispatcher, logprobs_of
 
 from router_r1.errors import ConfigError
 from router_r1.pool.schema import Candidate, Price, RoutingPool
 from router_r1.protocol import InvalidSearch, Search, Status
-from router_r1.rollout.loop import PromptTooLong, RolloutLimits, run_trajectory
+from router_r1.rollout.loop import PromptTooLongError, RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Generation
 from router_r1.rollout.tokens import control_ids, encode_prompt, min_observation_tokens
+from tests.rollout.bpe_tokenizers import build_tokenizer
+from tests.rollout.rollout_doubles import ScriptedPolicy, TableDispatcher, logprobs_of
 
 TOKENIZER = build_tokenizer()
 PROMPT = encode_prompt(TOKENIZER, [{"role": "user", "content": "What is the capital of France?"}])
@@ -142,11 +142,15 @@ async def test_an_invalid_search_costs_nothing_and_is_told_why_and_whom_to_ask(s
     turn = trajectory.turns[0]
     assert trajectory.status is Status.ANSWERED
     if reason is None:  # the control: an alias, written in another case, is valid
-        assert dispatcher.asked == [("Atlas-7B", "What? :")] and not turn.invalid_reason
+        assert dispatcher.asked == [("Atlas-7B", "What? :")]
+        assert not turn.invalid_reason
         return
-    assert not dispatcher.asked and turn.route is None and trajectory.raw_cost == 0
+    assert not dispatcher.asked
+    assert turn.route is None
+    assert trajectory.raw_cost == 0
     assert reason in turn.invalid_reason
-    assert "Atlas-7B" in turn.observation and "Borealis-70B" in turn.observation
+    assert "Atlas-7B" in turn.observation
+    assert "Borealis-70B" in turn.observation
 
 
 async def test_a_query_keeps_its_colons():
@@ -158,7 +162,8 @@ async def test_a_query_keeps_its_colons():
 async def test_a_name_that_only_contains_a_candidates_name_asks_nobody():
     dispatcher = TableDispatcher()
     trajectory, _ = await roll(["<search> big-Atlas-7B-distill: What? </search>", ANSWER], dispatcher=dispatcher)
-    assert not dispatcher.asked and not trajectory.routes
+    assert not dispatcher.asked
+    assert not trajectory.routes
 
 
 async def test_a_failed_route_is_told_to_the_policy_and_stays_on_record():
@@ -189,7 +194,8 @@ async def test_no_reply_can_answer_for_the_policy_or_leave_its_observation(reply
     assert turn.route.reply == reply
     assert control_ids(TOKENIZER).isdisjoint(turn.observation_ids)
     assert turn.observation.count("</information>") == 1
-    assert "<answer>" not in turn.observation and "<search>" not in turn.observation
+    assert "<answer>" not in turn.observation
+    assert "<search>" not in turn.observation
 
 
 # ---------------------------------------------------------------- ids and log-probs
@@ -269,7 +275,7 @@ async def test_a_tokenizer_whose_pad_is_its_end_of_sequence_makes_no_difference(
 
 async def test_a_prompt_over_its_budget_is_refused_before_anything_is_generated():
     policy = ScriptedPolicy(TOKENIZER, [ANSWER])
-    with pytest.raises(PromptTooLong, match=f"max_prompt_length = {len(PROMPT) - 1}") as caught:
+    with pytest.raises(PromptTooLongError, match=f"max_prompt_length = {len(PROMPT) - 1}") as caught:
         await roll([], policy=policy, max_prompt_length=len(PROMPT) - 1)
     assert isinstance(caught.value, ConfigError)
     assert not policy.contexts
@@ -277,13 +283,14 @@ async def test_a_prompt_over_its_budget_is_refused_before_anything_is_generated(
 
 
 async def test_a_prompt_that_fills_the_models_length_is_refused():
-    with pytest.raises(PromptTooLong, match="max_model_len"):
+    with pytest.raises(PromptTooLongError, match="max_model_len"):
         await roll([ANSWER], max_model_len=len(PROMPT))
 
 
 async def test_prompt_and_response_together_stay_within_the_models_length():
     trajectory, policy = await roll(["word " * 100], max_model_len=len(PROMPT) + 9)
-    assert policy.budgets == [9] and len(trajectory.response_ids) == 9
+    assert policy.budgets == [9]
+    assert len(trajectory.response_ids) == 9
 
 
 async def test_without_a_response_bound_every_turn_gets_its_full_budget():
@@ -335,7 +342,8 @@ async def test_an_empty_turn_drops_the_observation_before_it_and_keeps_the_paid_
     assert trajectory.status is status
     assert trajectory.response_ids == TOKENIZER.encode(ASK)
     assert trajectory.response_mask[-1] == 1
-    assert len(trajectory.routes) == 1 and trajectory.raw_cost == 0.9
+    assert len(trajectory.routes) == 1
+    assert trajectory.raw_cost == 0.9
     assert trajectory.text == ASK
 
 
@@ -419,7 +427,8 @@ def test_whatever_is_said_the_records_align_and_no_budget_is_exceeded(script, re
     bounds = RolloutLimits(**limits)
     ids, mask = trajectory.response_ids, trajectory.response_mask
     assert len(ids) == len(mask) == len(trajectory.response_logprobs)
-    assert ids and mask[-1] == 1
+    assert ids
+    assert mask[-1] == 1
     assert len(ids) <= bounds.response_budget_after(len(PROMPT))
     assert len(trajectory.routes) == len(dispatcher.asked) <= bounds.max_turns
     assert len(trajectory.turns) <= bounds.max_turns + 1

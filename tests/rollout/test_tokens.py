@@ -51,7 +51,8 @@ def test_any_body_stays_within_its_bound_between_its_two_tags_and_holds_no_contr
     assert control_ids(tokenizer).isdisjoint(ids)
     assert text == raw(tokenizer, ids)
     assert [(t.name, t.closes) for t in find_tags(text)] == [("information", False), ("information", True)]
-    assert text.startswith("\n<information> ") and text.endswith(" </information>\n")
+    assert text.startswith("\n<information> ")
+    assert text.endswith(" </information>\n")
 
 
 @pytest.mark.parametrize("control", ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>"])
@@ -126,7 +127,7 @@ def test_observations_do_not_disturb_prompts_that_another_thread_encodes():
 
 
 def test_the_end_of_sequence_is_left_out_of_a_turns_text(tokenizer):
-    ids = tokenizer.encode("<answer> Paris </answer>") + [tokenizer.eos_token_id]
+    ids = [*tokenizer.encode("<answer> Paris </answer>"), tokenizer.eos_token_id]
     assert decode(tokenizer, ids) == "<answer> Paris </answer>"
 
 
@@ -137,6 +138,7 @@ def test_a_control_token_in_mid_turn_shows(tokenizer):
 
 def test_a_tag_that_is_one_special_token_is_read_at_the_end_of_a_turn():
     tokenizer = TOKENIZERS["tags_special"]
+    assert len(tokenizer.encode("</answer>")) == 1
     assert decode(tokenizer, tokenizer.encode("<answer> a </answer>")).endswith("</answer>")
 
 
