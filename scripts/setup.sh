@@ -148,10 +148,13 @@ step() { # $1: what it is; the rest: a command. A line before, a line of progres
 watch_log() { # every half minute, as long as this script lives: how far pip is
     exec 9>&-
     local seconds=0 last
-    while sleep 1 && kill -0 $$ 2>/dev/null; do
+    while sleep 1 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
         seconds=$((seconds + 1))
         if [ $((seconds % 30)) = 0 ]; then
-            last=$(grep -aE '^(Collecting|Building wheel|Installing collected|Successfully)' "$log" | tail -n 1 | cut -c 1-60)
+            last=$(grep -aoE '^(Collecting [^ ]*|Building wheel[^:]*|Installing collected)' "$log" | tail -n 1)
+            if [ "$last" = "Installing collected" ]; then
+                last="$(ls -d "$venv"/lib/python3.11/site-packages/*.dist-info 2>/dev/null | wc -l) packages are in place"
+            fi
             say "  ... $seconds s: ${last:-working}"
         fi
     done

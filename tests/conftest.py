@@ -1,4 +1,4 @@
-"""What every test can rely on: slow tests last and with time enough, no API keys, and no connection that leaves the machine."""
+"""What every test can rely on: slow tests come last and have time, no API keys, no connection to other machines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SLOW_TIMEOUT_S = 1200
 """For a test marked slow that names no limit of its own: several times what the slowest needs on two busy cores."""
 
-# No deadline per example: a busy machine makes any example slow now and then. The same examples every time in CI, where a
-# find that nobody can reproduce helps nobody; new ones on every run elsewhere.
+# No deadline per example: a busy machine makes any example slow now and then. The same examples every time in CI, where
+# a find that nobody can reproduce helps nobody; new ones on every run elsewhere.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
@@ -48,7 +48,7 @@ def _without_api_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _stay_on_this_machine() -> Iterator[None]:
-    """Connections from Python code to anything but this machine's own addresses are refused, with the address in the error."""
+    """Refuse connections from Python code to any but this machine's own addresses; the error names the address."""
     real_connect, real_connect_ex = socket.socket.connect, socket.socket.connect_ex
 
     def refuse_elsewhere(sock: socket.socket, address: object) -> None:

