@@ -24,9 +24,8 @@ class ConfigError(ValueError):
         shown = "" if value is None else f" = {_shorten(repr(value))}"
         super().__init__(f"{where}{shown}: {remedy}")
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[ConfigError], tuple[object, ...]]:  # keeps the arguments when Ray pickles the error
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
+        # The default would pass the finished message as the only argument when Ray pickles the error.
         return type(self), (self.source, self.key, self.value, self.remedy)
 
 
