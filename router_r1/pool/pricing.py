@@ -6,7 +6,7 @@ from router_r1.pool.schema import Candidate
 
 
 def raw_cost(candidate: Candidate, completion_tokens: int) -> float:
-    """Completion tokens x output price: micro-USD of output, the unit of the Router-R1 paper's cost (arXiv:2506.09033)."""
+    """Completion tokens x output price, i.e. micro-USD of output: the cost unit of the paper (arXiv:2506.09033)."""
     return completion_tokens * candidate.price.output
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from router_r1.errors import ConfigError
 from router_r1.pool import load_pool
@@ -65,9 +66,9 @@ def test_defaults_are_merged_and_a_candidate_overrides_them(write):
 
 def test_pool_is_frozen_and_survives_pickling(write):
     pool = load_pool(write(GOOD))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError, match="frozen"):
         pool.candidates[0].max_tokens = 3
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError, match="frozen"):
         pool.name = "other"
     thawed = pickle.loads(pickle.dumps(pool))
     assert thawed == pool

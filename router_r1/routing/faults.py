@@ -1,0 +1,117 @@
+"""What can go wrong between us and a candidate, told so that a person knows what to do; a key is never told."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import groupby
+from urllib.parse import urlsplit
+
+import openai
+
+from router_r1.pool import Candidate
+
+_PASSING = {408, 409, 429}
+_SHORTEST_TELLTALE = 8
+"""Characters of a key in a row that already count as the key: endpoints echo keys cut or starred out in the middle."""
+
+_LONGEST_BODY = 10_000
+
+
+class RouteError(Exception):
+    """One try that brought no reply.
+
+    Attributes:
+        passing: whether another try may succeed.
+        retry_after_s: how long the endpoint asks us to wait before it, in seconds.
+        usage: (prompt, completion) tokens that the endpoint charged for the useless reply.
+    """
+
+    def __init__(
+        self, message: str, *, passing: bool, retry_after_s: float = 0.0, usage: tuple[int, int] = (0, 0)
+    ) -> None:
+        super().__init__(message)
+        self.passing, self.retry_after_s, self.usage = passing, retry_after_s, usage
+
+
+def endpoint_host(candidate: Candidate) -> str:
+    return urlsplit(candidate.base_url).netloc
+
+
+def unanswered(candidate: Candidate, timeout_s: float) -> RouteError:
+    return RouteError(f"{_who(candidate)}: no reply within {timeout_s:.3g} s", passing=True)
+
+
+def unconnected(candidate: Candidate, error: openai.APIConnectionError) -> RouteError:
+    """For a connection that was refused, reset or cut short."""
+    cause = type(error.__cause__ or error).__name__
+    return RouteError(f"{_who(candidate)}: the connection failed ({cause})", passing=True)
+
+
+def malformed(candidate: Candidate, what: str, usage: tuple[int, int] = (0, 0)) -> RouteError:
+    """For a reply with status 200 that holds no text."""
+    return RouteError(f"{_who(candidate)}: malformed reply: {what}", passing=True, usage=usage)
+
+
+def refused(candidate: Candidate, error: openai.APIStatusError, key: str | None) -> RouteError:
+    """For an HTTP error status. 408, 409, 429 and 5xx may pass; the others need a person."""
+    status = error.status_code
+    message = f"{_who(candidate)}: HTTP {status}"
+    if remedy := _remedy(candidate, status):
+        message += f": {remedy}"
+    # The body of a 401 or 403 can only add the credentials it complains of.
+    if status not in (401, 403) and (body := redact(" ".join(error.response.text[:_LONGEST_BODY].split()), key)):
+        message += f"; it says: {body[:200]}"
+    return RouteError(
+        message,
+        passing=status in _PASSING or status >= 500,
+        retry_after_s=parse_retry_after(error.response.headers.get("retry-after")),
+    )
+
+
+def _who(candidate: Candidate) -> str:
+    return f"{candidate.name} at {endpoint_host(candidate)}"
+
+
+def _remedy(candidate: Candidate, status: int) -> str:
+    variable = candidate.api_key_env
+    if status == 401 and variable is None:
+        return "the endpoint wants a key; name the variable that holds it in api_key_env"
+    if status == 401:
+        return f"the key was refused; check the environment variable {variable}"
+    if status == 403:
+        return f"model {candidate.model} is forbidden; check the rights of the key in {variable or 'api_key_env'}"
+    if status == 404:
+        return f"not found; check model {candidate.model} and base_url in the pool file"
+    if status in (400, 422):
+        return f"the request was refused; check model {candidate.model}, temperature and max_tokens in the pool file"
+    return ""
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float:
+    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3): a number or an HTTP date; 0 if absent."""
+    if not value:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return 0.0
+        seconds = (date.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def redact(text: str, key: str | None) -> str:
+    """`text` with every longer piece of the key, and whatever follows the word Bearer, starred out."""
+    text = re.sub(r"(?i)\b(bearer|basic)\s+\S+", r"\1 ***", text)
+    if not key:
+        return text
+    size = min(len(key), _SHORTEST_TELLTALE)
+    pieces = {key[i : i + size] for i in range(len(key) - size + 1)}
+    hidden = {i + k for i in range(len(text) - size + 1) if text[i : i + size] in pieces for k in range(size)}
+    runs = groupby(enumerate(text), key=lambda item: item[0] in hidden)
+    return "".join("***" if is_key else "".join(ch for _, ch in run) for is_key, run in runs)

@@ -1,0 +1,84 @@
+"""Reading a chat completion: the words, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
+
+from router_r1.pool import Candidate
+from router_r1.routing.faults import malformed
+
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a candidate said. Counts are the endpoint's, or ours if it sent none (`usage_estimated`)."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    usage_estimated: bool
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _Usage(BaseModel):
+    prompt_tokens: NonNegativeInt | None = None
+    completion_tokens: NonNegativeInt | None = None
+
+
+class _Completion(BaseModel):
+    """The part of OpenAI's chat completion object that a route needs; everything else is ignored."""
+
+    choices: list[_Choice] | None = None
+    usage: Any = Field(default=None)
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text whose tokenizer is unknown: one for every four characters, rounded up."""
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def read_reply(body: str, candidate: Candidate, query: str) -> Reply:
+    """The reply in the body of an HTTP response.
+
+    Raises:
+        RouteError: it is no JSON, no chat completion, or holds no text; the usage it charges comes with the fault.
+    """
+    try:
+        completion = _Completion.model_validate_json(body)
+    except ValidationError as fault:
+        error = fault.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, error["loc"]))
+        raise malformed(candidate, f"{place}: {error['msg']}" if place else error["msg"]) from None
+    usage = _read_usage(completion.usage)
+    charged = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    if not completion.choices:
+        raise malformed(candidate, "no choices", charged)
+    text = completion.choices[0].message.content
+    if not text or not text.strip():
+        raise malformed(candidate, "no text", charged)
+    return Reply(
+        text=text,
+        prompt_tokens=estimate_tokens(query) if usage.prompt_tokens is None else usage.prompt_tokens,
+        completion_tokens=estimate_tokens(text) if usage.completion_tokens is None else usage.completion_tokens,
+        usage_estimated=usage.prompt_tokens is None or usage.completion_tokens is None,
+    )
+
+
+def _read_usage(usage: Any) -> _Usage:
+    """What the endpoint counted. A usage that makes no sense counts as none: the reply is worth keeping anyway."""
+    try:
+        return _Usage.model_validate(usage or {})
+    except ValidationError:
+        return _Usage()
