@@ -17,7 +17,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from router_r1.errors import ConfigError
 from router_r1.qa_data import normalise_question
@@ -163,7 +163,7 @@ class World:
         return self.question(entity, *verbs)
 
     def generate(self, split: str, n: int, seed: int = 0, two_hop_share: float = 0.4) -> list[Question]:
-        """`n` distinct questions of a split, in random order; the first round(n * two_hop_share) draws have two hops.
+        """`n` distinct questions of a split, in random order; round(n * two_hop_share) of them have two hops.
 
         Args:
             split: "train", "val" or "test"; no question is in two of them.
@@ -184,26 +184,22 @@ class World:
         two_hop = round(n * two_hop_share)
         questions: list[Question] = []
         for num_hops, wanted in ((2, two_hop), (1, n - two_hop)):
-            drawn: dict[Question, None] = {}
-            for question in self._draws(split, num_hops, seed):
-                if len(drawn) == wanted:
-                    break
-                drawn[question] = None
+            drawn = list(islice((q for q in self._shuffled(num_hops, split, seed) if q.split == split), wanted))
             if len(drawn) < wanted:
-                raise ConfigError(
-                    source, f"n ({num_hops}-hop, {split})", wanted, f"at most {len(drawn)} exist; ask fewer"
-                )
+                remedy = f"only {len(drawn)} exist; ask for at most that"
+                raise ConfigError(source, f"{num_hops}-hop questions of {split}", wanted, remedy)
             questions += drawn
         return sorted(questions, key=lambda question: digest("order", seed, question.text))
 
-    def _draws(self, split: str, num_hops: int, seed: int) -> Iterator[Question]:
-        """Random questions of a split, with repetitions; ends when practically all have been seen."""
+    def _shuffled(self, num_hops: int, *key: object) -> Iterator[Question]:
+        """All questions of so many hops in an order drawn by the key, each once (a lazy Fisher-Yates shuffle)."""
         # random() is the one method whose sequence Python promises to keep between versions.
-        rng = random.Random(digest("draw", self.seed, split, num_hops, seed))
-        universe = len(NAMES) * len(VERBS) ** num_hops
-        for _ in range(20 * universe):
-            entity = NAMES[int(rng.random() * len(NAMES))]
-            verbs = [VERBS[int(rng.random() * len(VERBS))] for _ in range(num_hops)]
-            question = self.question(entity, *verbs)
-            if question.split == split:
-                yield question
+        rng = random.Random(digest("draw", self.seed, num_hops, *key))
+        moved: dict[int, int] = {}
+        for remaining in range(len(NAMES) * len(VERBS) ** num_hops, 0, -1):
+            pick = int(rng.random() * remaining)
+            index = moved.get(pick, pick)
+            moved[pick] = moved.get(remaining - 1, remaining - 1)
+            index, name = divmod(index, len(NAMES))
+            verbs = [VERBS[index // len(VERBS) ** hop % len(VERBS)] for hop in range(num_hops)]
+            yield self.question(NAMES[name], *verbs)
