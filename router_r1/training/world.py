@@ -1,0 +1,85 @@
+"""What a run in the simulated world needs before it can train: questions, a policy to start from, and a pool server."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from router_r1.errors import ConfigError
+from router_r1.pool import load_pool
+from router_r1.prompts import load_template, render_messages
+from router_r1.qa_data import flashrag_file
+from router_r1.sim import data
+from router_r1.sim.process import pool_server
+from router_r1.sim.world import World
+
+
+def check(config: DictConfig) -> None:
+    """See that the real questions a run asks for are there.
+
+    Raises:
+        ConfigError: they are not, or an experiment that needs them was given no folder.
+    """
+    sim = config.router_r1.sim
+    if sim.qa_train and not sim.qa_root:
+        raise ConfigError(
+            "environment",
+            "DATA_ROOT",
+            None,
+            "is not set; give a folder in FlashRAG's layout, ROOT/<dataset>/<split>.jsonl "
+            "(or router_r1.sim.qa_root=FOLDER)",
+        )
+    for sets in (sim.qa_train, sim.qa_val):
+        for dataset, split in data.parse_sets(sets) if sets else []:
+            flashrag_file(sim.qa_root, dataset, split)
+
+
+def write_questions(config: DictConfig, folder: Path) -> None:
+    """Write `folder`/train.parquet and val.parquet as the resolved configuration wants them."""
+    settings, sim = config.router_r1, config.router_r1.sim
+    render = partial(render_messages, load_template(settings.template), _pool(config))
+    if sim.qa_train:
+        data.write_qa(
+            folder,
+            sim.qa_root,
+            sets=data.parse_sets(sim.qa_train),
+            val_sets=data.parse_sets(sim.qa_val) if sim.qa_val else None,
+            train=sim.train_size,
+            val=sim.val_size,
+            seed=config.seed,
+            render=render,
+        )
+    else:
+        data.write_world(
+            folder,
+            World(config.seed),
+            train=sim.train_size,
+            val=sim.val_size,
+            seed=config.seed,
+            two_hop_share=sim.two_hop_share,
+            render=render,
+        )
+
+
+def start_policy(config: DictConfig) -> Path:
+    """The policy to start from: the one that was asked for, or the tiny one, built if it is not in the cache yet."""
+    if config.router_r1.sim.warm_start:
+        return Path(config.router_r1.sim.warm_start).absolute()
+    from router_r1.sim.warm_start import ensure_warm_start  # torch and transformers: seconds
+
+    return ensure_warm_start()
+
+
+def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
+    """The run's pool server; yields its base URL."""
+    sim = config.router_r1.sim
+    qa = [sim.qa_root] if sim.qa_train else []
+    return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa)
+
+
+def _pool(config: DictConfig):
+    # The address plays no part in a prompt, and is not known before the server runs.
+    return load_pool(config.router_r1.pool, base_url="http://127.0.0.1:1/v1")

@@ -1,0 +1,192 @@
+"""One optimizer step of veRL's real workers on made-up batches; prints how far poisoned batches move the weights.
+
+Run as a program (`test_masking.py` does): veRL decides for a platform once per process. Every batch holds an observation, mask 0. "masked" poisons
+whatever the losses read, at observation positions only; "trained" poisons one policy token, the control.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from functools import partial
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+os.environ.update(
+    WORLD_SIZE="1",
+    RANK="0",
+    LOCAL_RANK="0",
+    RAY_LOCAL_WORLD_SIZE="1",
+    MASTER_ADDR="127.0.0.1",
+    MASTER_PORT=str(port),
+    VERL_PLATFORM="cpu",
+    VERL_USE_EXTERNAL_MODULES="router_r1.training.cpu.platform",
+)
+
+import torch  # noqa: E402
+import verl  # noqa: E402, F401
+from tensordict import TensorDict  # noqa: E402
+from verl.trainer.config import CheckpointConfig  # noqa: E402
+from verl.trainer.ppo.core_algos import compute_gae_advantage_return  # noqa: E402
+from verl.utils import tensordict_utils as tu  # noqa: E402
+from verl.workers.config import (  # noqa: E402
+    FSDPActorConfig,
+    FSDPCriticConfig,
+    FSDPEngineConfig,
+    FSDPOptimizerConfig,
+    HFModelConfig,
+)
+from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig  # noqa: E402
+from verl.workers.utils.losses import ppo_loss, value_loss  # noqa: E402
+
+FLOAT32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+PROMPT_LENGTHS, RESPONSE_LENGTHS = [9, 11, 7, 10], [20, 17, 25, 22]
+OBSERVATION = slice(6, 14)
+POISONED_POLICY_TOKEN = 3
+
+
+def training_worker(model_path: str, model_type: str) -> TrainingWorker:
+    torch.manual_seed(0)
+    model = HFModelConfig(
+        path=model_path,
+        override_config={"attn_implementation": "sdpa"},
+        use_remove_padding=False,
+        enable_gradient_checkpointing=False,
+    )
+    engine = FSDPEngineConfig(
+        strategy="fsdp2",
+        use_torch_compile=False,
+        mixed_precision=FLOAT32,
+        micro_batch_size_per_gpu=4,
+        infer_micro_batch_size_per_gpu=4,
+        use_dynamic_bsz=False,
+        max_token_len_per_gpu=4096,
+    )
+    optimizer = FSDPOptimizerConfig(lr=1e-3, total_training_steps=10)
+    worker = TrainingWorker(
+        TrainingWorkerConfig(
+            model_type=model_type,
+            model_config=model,
+            engine_config=engine,
+            optimizer_config=optimizer,
+            checkpoint_config=CheckpointConfig(),
+        )
+    )
+    worker.reset()
+    common = {
+        "strategy": "fsdp2",
+        "rollout_n": 1,
+        "ppo_mini_batch_size": 4,
+        "ppo_micro_batch_size_per_gpu": 4,
+        "optim": optimizer,
+    }
+    if model_type == "language_model":
+        config = FSDPActorConfig(
+            **common, use_kl_loss=True, kl_loss_coef=0.1, fsdp_config=engine, use_torch_compile=False, entropy_coeff=0.01
+        )
+        config.model_config = model
+        worker.set_loss_fn(partial(ppo_loss, config=config))
+    else:
+        worker.set_loss_fn(partial(value_loss, config=FSDPCriticConfig(**common, fsdp=engine, model=model)))
+    return worker
+
+
+def jagged(rows: list[torch.Tensor]) -> torch.Tensor:
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+
+
+def batch(poison: str | None) -> TensorDict:
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(3, 400, (n,), generator=generator) for n in PROMPT_LENGTHS]
+    responses = [torch.randint(3, 400, (n,), generator=generator) for n in RESPONSE_LENGTHS]
+    masks = [torch.ones(n, dtype=torch.long) for n in RESPONSE_LENGTHS]
+
+    def noise(scale: float, mean: float = 0.0) -> list[torch.Tensor]:
+        return [mean + torch.randn(n, generator=generator) * scale for n in RESPONSE_LENGTHS]
+
+    signals = {
+        "advantages": (noise(1.0), 50.0),
+        "old_log_probs": (noise(0.1, -6.0), -1.0),
+        "ref_log_prob": (noise(0.1, -6.0), -30.0),
+        "values": (noise(0.1), 70.0),
+        "returns": (noise(1.0), -90.0),
+    }
+    for row, mask in enumerate(masks):
+        mask[OBSERVATION] = 0
+        where = {None: [], "masked": mask == 0, "trained": [POISONED_POLICY_TOKEN]}[poison]
+        for values, poisonous in signals.values():
+            values[row][where] = poisonous
+    data = TensorDict(
+        {
+            "input_ids": jagged([torch.cat(pair) for pair in zip(prompts, responses, strict=True)]),
+            "position_ids": jagged([torch.arange(len(p) + len(r)) for p, r in zip(prompts, responses, strict=True)]),
+            "prompts": jagged(prompts),
+            "responses": jagged(responses),
+            "response_mask": jagged(masks),
+            "loss_mask": jagged(masks),
+            **{name: jagged(values) for name, (values, _) in signals.items()},
+        },
+        batch_size=len(masks),
+    )
+    tu.assign_non_tensor(
+        data,
+        temperature=1.0,
+        calculate_entropy=True,
+        global_batch_size=4,
+        mini_batch_size=4,
+        epochs=1,
+        seed=1,
+        dataloader_kwargs={"shuffle": False},
+        compute_loss=True,
+    )
+    return data
+
+
+def weights_after(model_path: str, model_type: str, poison: str | None) -> dict[str, torch.Tensor]:
+    worker = training_worker(model_path, model_type)
+    if poison != "no step":
+        worker.train_mini_batch(batch(poison))
+    state = worker.engine.module.state_dict()
+    return {k: (v.full_tensor() if hasattr(v, "full_tensor") else v).detach().clone() for k, v in state.items()}
+
+
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def advantages(poison: str | None) -> torch.Tensor:
+    """veRL's GAE and whitening on one batch of two rows; advantages of the policy tokens."""
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.ones(2, 20)
+    mask[:, OBSERVATION] = 0
+    values, rewards = torch.randn(2, 20, generator=generator), torch.zeros(2, 20)
+    rewards[:, -1] = torch.tensor([1.0, -1.0])
+    if poison == "masked":
+        values[mask == 0] = 40.0
+    if poison == "trained":
+        values[:, POISONED_POLICY_TOKEN] = 40.0
+    result, _ = compute_gae_advantage_return(rewards, values, mask, gamma=torch.tensor(0.99), lam=torch.tensor(0.95))
+    return result[mask == 1]
+
+
+def main(model_path: str) -> None:
+    report = {}
+    for name, model_type in (("actor", "language_model"), ("critic", "value_model")):
+        untrained, base, masked, trained = (
+            weights_after(model_path, model_type, poison) for poison in ("no step", None, "masked", "trained")
+        )
+        report[name] = {
+            "step": distance(base, untrained),
+            "masked": distance(base, masked),
+            "trained": distance(base, trained),
+        }
+    base, masked, trained = (advantages(poison) for poison in (None, "masked", "trained"))
+    report["gae"] = {"masked": float((base - masked).abs().max()), "trained": float((base - trained).abs().max())}
+    print("RESULT " + json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
