@@ -116,7 +116,10 @@ run() { # a command, its output to the log, or only its text in a dry run
     "$@" >>"$log" 2>&1
 }
 
-pip() { run "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
+pip_install() {
+    # --no-compile: most of what comes is never imported here, and Python compiles the rest at its first import
+    run "$venv/bin/python" -m pip --disable-pip-version-check --no-input install --no-compile "$@"
+}
 
 show_log_and_die() {
     say "the end of $log:"
@@ -258,22 +261,22 @@ install_torch() {
     local torch
     torch=$(pin torch)
     # No package index but PyTorch's own holds a "+cpu" version, so trying the configured ones first can find no other build.
-    pip install --no-deps "$torch" && return
+    pip_install --no-deps "$torch" && return
     [ "$dry_run" = yes ] || grep -q 'No matching distribution found for torch==' "$log" || return 1
-    pip install --no-deps --index-url "$torch_cpu_index" "$torch"
+    pip_install --no-deps --index-url "$torch_cpu_index" "$torch"
 }
 
 install_locked() { # with the locked setuptools as the build tool of the few packages that come as source
-    pip install --no-deps "$(pin setuptools)" &&
-        pip install --no-deps --no-build-isolation -r "$root/requirements/cpu.lock" || return 1
+    pip_install --no-deps "$(pin setuptools)" &&
+        pip_install --no-deps --no-build-isolation -r "$root/requirements/cpu.lock" || return 1
 }
 
 install_gpu() {
     local torch
     torch=$(sed -n 's/^ *"\(torch==[0-9.]*\)",.*/\1/p' "$root/pyproject.toml")
     # flash-attn's build imports torch and is not declared to: torch comes first, and the build sees it
-    pip install "$torch" "setuptools>=77.0.3" wheel packaging psutil ninja &&
-        pip install --no-build-isolation -e "$root[gpu]"
+    pip_install "$torch" "setuptools>=77.0.3" wheel packaging psutil ninja &&
+        pip_install --no-build-isolation -e "$root[gpu]"
 }
 
 install_project() {
@@ -282,7 +285,7 @@ install_project() {
         rm -rf "$copy"
         cp -r "$root/scripts/vllm_metadata" "$copy"
     fi
-    pip install --no-deps --no-build-isolation "$copy" -e "$root"
+    pip_install --no-deps --no-build-isolation "$copy" -e "$root"
 }
 
 check_imports() {
@@ -301,7 +304,7 @@ install_everything() {
         step "installing the GPU set and the project itself (editable); flash-attn is compiled, which can take an hour" install_gpu
     fi
     if [ "$dev" = yes ]; then
-        step "installing what tests and linters need" pip install --no-deps -r "$root/requirements/dev.lock"
+        step "installing what tests and linters need" pip_install --no-deps -r "$root/requirements/dev.lock"
     fi
     step "checking that torch, Ray, vLLM and veRL import" check_imports
 }
