@@ -158,6 +158,7 @@ def rows_from_flashrag(
     *,
     render: Callable[[str], Messages],
     serves_as: str | None = None,
+    skip: int = 0,
     first_index: int = 0,
 ) -> list[dict[str, Any]]:
     """`n` questions of a data set's split as parquet rows, in random order, each question once.
@@ -167,6 +168,7 @@ def rows_from_flashrag(
         seed: of the order.
         render: question -> prompt messages.
         serves_as: `extra_info.split`; None for the split itself.
+        skip: leave out the first `skip` questions of that order: those that another file took with the same seed.
         first_index: `extra_info.index` of the first row.
 
     Raises:
@@ -175,11 +177,14 @@ def rows_from_flashrag(
     path = flashrag_file(root, dataset, split)
     distinct = {normalise_question(item.question): item for item in reversed(read_questions(path))}
     order = sorted(distinct, key=lambda text: hashlib.sha256(f"{seed}:{dataset}:{split}:{text}".encode()).digest())
-    if n is not None and n > len(order):
-        raise ConfigError(path, "number of questions", n, f"it holds {len(order)} distinct ones; ask for at most that")
+    left = order[skip:]
+    if n is not None and n > len(left):
+        raise ConfigError(
+            path, "number of questions", n, f"only {len(left)} distinct ones are left in it; ask for fewer"
+        )
     return [
         question_row(item, data_source=dataset, split=serves_as or split, index=index, messages=render(item.question))
-        for index, item in enumerate((distinct[text] for text in order[:n]), start=first_index)
+        for index, item in enumerate((distinct[text] for text in left[:n]), start=first_index)
     ]
 
 

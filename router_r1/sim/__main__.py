@@ -68,9 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--template", default="tiny", help="prompt template: its name or file (default: tiny)")
     data.add_argument("--qa", type=Path, metavar="ROOT", help="take real questions from this FlashRAG-layout folder")
     data.add_argument(
-        "--sets", default="nq,hotpotqa", help="<dataset>[:<split>],... to train on (default: nq,hotpotqa)"
-    )
-    data.add_argument("--val-sets", help="<dataset>[:<split>],... to validate on (default: the data sets of --sets)")
+        "--sets", default="nq:train,hotpotqa:train", metavar="DATASET:SPLIT,...",
+        help="with --qa: train on these (default: %(default)s)",
+    )  # fmt: skip
+    data.add_argument(
+        "--val-sets", metavar="DATASET:SPLIT,...",
+        help="with --qa: validate on these (default: on what training leaves of --sets)",
+    )  # fmt: skip
     return parser
 
 
@@ -150,7 +154,7 @@ def _parse_latency(written: str) -> tuple[str, tuple[float, float]]:
 def _data(arguments: argparse.Namespace) -> int:
     from router_r1.pool import load_pool
     from router_r1.prompts import load_template, render_messages
-    from router_r1.sim.data import write_qa, write_world
+    from router_r1.sim.data import parse_sets, write_qa, write_world
 
     template, pool = load_template(arguments.template), load_pool(arguments.pool)
     for option in ("train", "val"):
@@ -162,9 +166,8 @@ def _data(arguments: argparse.Namespace) -> int:
 
     sizes = {"train": arguments.train, "val": arguments.val, "seed": arguments.seed, "render": render}
     if arguments.qa:
-        train_sets = arguments.sets.split(",")
-        val_sets = arguments.val_sets.split(",") if arguments.val_sets else [s.partition(":")[0] for s in train_sets]
-        paths = write_qa(arguments.out, arguments.qa, train_sets=train_sets, val_sets=val_sets, **sizes)
+        val_sets = parse_sets(arguments.val_sets) if arguments.val_sets else None
+        paths = write_qa(arguments.out, arguments.qa, sets=parse_sets(arguments.sets), val_sets=val_sets, **sizes)
     else:
         world = World(arguments.seed)
         paths = write_world(arguments.out, world, two_hop_share=arguments.two_hop_share, **sizes)

@@ -10,8 +10,6 @@ from router_r1.errors import ConfigError
 from router_r1.qa_data import (
     Messages,
     QaItem,
-    flashrag_file,
-    list_splits,
     question_row,
     rows_from_flashrag,
     write_parquet,
@@ -19,6 +17,8 @@ from router_r1.qa_data import (
 from router_r1.sim.world import World
 
 Rows = list[dict[str, Any]]
+QaSet = tuple[str, str]
+"""Data set and split."""
 Render = Callable[[str], Messages]
 """Question -> prompt messages."""
 
@@ -37,39 +37,42 @@ def world_rows(world: World, split: str, n: int, seed: int, *, render: Render, t
     ]
 
 
-def resolve_sets(root: str | Path, written: Sequence[str], default_splits: Sequence[str]) -> list[tuple[str, str]]:
-    """(data set, split) pairs of what a user wrote: `nq:train`, or `nq` for the first of `default_splits` it has.
+def parse_sets(written: str) -> list[QaSet]:
+    """`nq:train,hotpotqa:train` -> [("nq", "train"), ("hotpotqa", "train")].
 
     Raises:
-        ConfigError: a data set or split that does not exist, or one that is named twice.
+        ConfigError: it is written otherwise, or names a split twice.
     """
-    there = list_splits(root)
-    sets = []
-    for entry in written:
+    sets: list[QaSet] = []
+    for entry in written.split(","):
         dataset, _, split = (part.strip() for part in entry.partition(":"))
-        split = split or next((s for s in default_splits if s in there.get(dataset, ())), default_splits[0])
-        flashrag_file(root, dataset, split)
+        if not dataset or not split:
+            raise ConfigError("data sets", "", written, "must be written <dataset>:<split>,<dataset>:<split>,...")
         sets.append((dataset, split))
     if len(set(sets)) < len(sets):
-        raise ConfigError("data sets", "", ", ".join(written), "one of them is named twice")
+        raise ConfigError("data sets", "", written, "names one of them twice")
     return sets
 
 
+def shares(n: int, parts: int) -> list[int]:
+    """`n` divided into `parts` whole numbers that differ by at most one, the larger first."""
+    return [n // parts + (i < n % parts) for i in range(parts)]
+
+
 def qa_rows(
-    root: str | Path, sets: Sequence[tuple[str, str]], n: int, seed: int, *, render: Render, serves_as: str
+    root: str | Path, sets: Sequence[QaSet], n: int, seed: int, *, render: Render, serves_as: str, skip: int = 0
 ) -> Rows:
-    """`n` real questions, the same number from each data set (the first ones give one more where it does not divide).
+    """`n` real questions, the same number from each set (the first ones give one more where it does not divide).
 
     Args:
         root: FlashRAG-layout folder.
-        sets: (data set, split) pairs.
         serves_as: what the rows serve for: "train" or "val".
+        skip: leave out what a call for `skip` rows with the same seed takes.
     """
     rows: Rows = []
-    for position, (dataset, split) in enumerate(sets):
-        share = n // len(sets) + (position < n % len(sets))
+    for (dataset, split), share, taken in zip(sets, shares(n, len(sets)), shares(skip, len(sets)), strict=True):
         rows += rows_from_flashrag(
-            root, dataset, split, share, seed, render=render, serves_as=serves_as, first_index=len(rows)
+            root, dataset, split, share, seed, render=render, serves_as=serves_as, skip=taken, first_index=len(rows)
         )
     return rows
 
@@ -85,16 +88,12 @@ def write_world(
     )
 
 
-TRAIN_SPLITS = ("train",)
-VAL_SPLITS = ("val", "dev", "test")
-
-
 def write_qa(
     out: str | Path,
     root: str | Path,
     *,
-    train_sets: Sequence[str],
-    val_sets: Sequence[str],
+    sets: Sequence[QaSet],
+    val_sets: Sequence[QaSet] | None,
     train: int,
     val: int,
     seed: int,
@@ -103,17 +102,19 @@ def write_qa(
     """Write `out`/train.parquet and `out`/val.parquet with real questions; their paths.
 
     Args:
-        train_sets, val_sets: `<dataset>` or `<dataset>:<split>`; a data set alone means its training split, and for
-            validation the first it has of val, dev, test.
+        root: FlashRAG-layout folder.
+        sets: where training questions come from.
+        val_sets: where validation questions come from; None for what training leaves of `sets`.
+
+    Raises:
+        ConfigError: a set that does not exist, holds too few questions, or is to serve for both.
     """
-    train_pairs = resolve_sets(root, train_sets, TRAIN_SPLITS)
-    val_pairs = resolve_sets(root, val_sets, VAL_SPLITS)
-    if shared := set(train_pairs) & set(val_pairs):
-        raise ConfigError("data sets", "", sorted(shared), "cannot both train and validate")
+    if shared := set(sets) & set(val_sets or ()):
+        raise ConfigError("data sets", "", ":".join(min(shared)), "cannot both train and validate")
     return _write(
         out,
-        train=qa_rows(root, train_pairs, train, seed, render=render, serves_as="train"),
-        val=qa_rows(root, val_pairs, val, seed, render=render, serves_as="val"),
+        train=qa_rows(root, sets, train, seed, render=render, serves_as="train"),
+        val=qa_rows(root, val_sets or sets, val, seed, render=render, serves_as="val", skip=0 if val_sets else train),
     )
 
 

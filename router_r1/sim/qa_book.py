@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from heapq import nsmallest
 from pathlib import Path
 
 from router_r1.errors import ConfigError
@@ -32,7 +33,7 @@ SkillOverrides = Mapping[tuple[str, str], float]
 """(data set, candidate) -> probability of a right answer, instead of the default above."""
 
 _MIN_SIMILARITY = 0.8
-_NUM_RARE_WORDS = 6
+_MAX_CONSIDERED = 200
 _NUM_COMPARED = 8
 
 
@@ -134,10 +135,12 @@ class QaBook:
             return query
         words = sorted((w for w in set(query.split()) if w in self._by_word), key=lambda w: (len(self._by_word[w]), w))
         shared: dict[str, float] = defaultdict(float)
-        for word in words[:_NUM_RARE_WORDS]:
+        for word in words:
+            if len(shared) >= _MAX_CONSIDERED:
+                break
             for text in self._by_word[word]:
                 shared[text] += 1 / len(self._by_word[word])
-        compared = sorted(shared, key=lambda text: (-shared[text], text))[:_NUM_COMPARED]
+        compared = nsmallest(_NUM_COMPARED, shared, key=lambda text: (-shared[text], text))
         ratio, text = max(((_similarity(query, text), text) for text in compared), default=(0.0, ""))
         return text if ratio >= _MIN_SIMILARITY else None
 

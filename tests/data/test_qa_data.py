@@ -117,7 +117,7 @@ def test_a_sample_is_random_seeded_and_without_repetition(tmp_path):
     assert draw(20, 0) == draw(20, 0) == draw(30, 0)[:20]
     assert draw(20, 0) != draw(20, 1)
     assert len(set(draw(None, 0))) == len(draw(None, 0)) == 50
-    with pytest.raises(ConfigError, match="number of questions = 51: it holds 50"):
+    with pytest.raises(ConfigError, match="number of questions = 51: only 50"):
         draw(51, 0)
 
 

@@ -57,8 +57,18 @@ def test_the_same_command_writes_the_same_bytes(world_folder, tmp_path):
     assert (tmp_path / "train.parquet").read_bytes() == (world_folder / "train.parquet").read_bytes()
 
 
+VAL_SETS = ("--val-sets", "nq:test,hotpotqa:dev")
+
+
+def test_without_sets_of_its_own_validation_takes_what_training_leaves(flashrag_root, tmp_path):
+    main(["data", "--out", str(tmp_path), "--qa", str(flashrag_root), "--train", "200", "--val", "40"])
+    train, val = read(tmp_path / "train.parquet"), read(tmp_path / "val.parquet")
+    assert len({row["extra_info"]["question"] for row in train + val}) == 240
+    assert check_parquet(tmp_path / "val.parquet") == {"val"}
+
+
 def test_real_questions_are_shared_evenly_and_validated_on_the_held_out_split(flashrag_root, tmp_path):
-    main(["data", "--out", str(tmp_path), "--qa", str(flashrag_root), "--train", "101", "--val", "30"])
+    main(["data", "--out", str(tmp_path), "--qa", str(flashrag_root), "--train", "101", "--val", "30", *VAL_SETS])
     train, val = read(tmp_path / "train.parquet"), read(tmp_path / "val.parquet")
     assert Counter(row["data_source"] for row in train) == {"nq": 51, "hotpotqa": 50}
     assert Counter(row["data_source"] for row in val) == {"nq": 15, "hotpotqa": 15}
@@ -76,10 +86,12 @@ def test_real_questions_are_shared_evenly_and_validated_on_the_held_out_split(fl
         (["--template", "nowhere.txt"], "nowhere.txt"),
         (["--pool", "nowhere.yaml"], "nowhere.yaml"),
         (["--qa", "nowhere"], "nowhere"),
-        (["--qa", "ROOT", "--sets", "squad"], "squad:train"),
-        (["--qa", "ROOT", "--sets", "nq,nq"], "named twice"),
-        (["--qa", "ROOT", "--sets", "nq", "--val-sets", "nq:train"], "cannot both train and validate"),
-        (["--qa", "ROOT", "--train", "9999"], "it holds 120 distinct ones"),
+        (["--qa", "ROOT", "--sets", "squad:train"], "squad:train"),
+        (["--qa", "ROOT", "--sets", "nq:train,nq:train"], "twice"),
+        (["--qa", "ROOT", "--sets", "nq:train", "--val-sets", "nq:train"], "cannot both train and validate"),
+        (["--qa", "ROOT", "--sets", "nq"], "must be written <dataset>:<split>"),
+        (["--qa", "ROOT", "--train", "200", "--val", "50"], "only 20 distinct ones are left"),
+        (["--qa", "ROOT", "--train", "9999"], "only 120 distinct ones"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line_and_writes_nothing(flashrag_root, tmp_path, capsys, options, named):
