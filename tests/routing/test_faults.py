@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import socket
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -164,14 +164,14 @@ async def test_a_hanging_endpoint_times_out_and_the_route_ends_within_its_bound(
         await asyncio.Event().wait()
 
     async with endpoint(hang) as server:
-        started = time.monotonic()
-        policy = RetryPolicy(backoff_s=0.005, backoff_max_s=0.01, total_s=0.35)
-        route = await ask(server.base_url, policy=policy, timeout_s=0.2)
-        elapsed = time.monotonic() - started
+        policy = RetryPolicy(backoff_s=0.005, backoff_max_s=0.01, total_s=0.8)
+        route = await ask(server.base_url, policy=policy, timeout_s=0.5)
     assert route.failed
-    assert "no reply within" in route.error
-    assert route.attempts == len(server.requests) == 2
-    assert 0.34 <= elapsed < 1.5
+    assert route.attempts == 2
+    within = re.search(r"no reply within ([\d.]+) s$", route.error)
+    assert within, route.error
+    assert float(within[1]) <= 0.3  # the last try gets what is left of the bound
+    assert 0.7 <= route.latency_s < 3
 
 
 async def test_a_trickle_of_bytes_does_not_outlive_the_timeout():

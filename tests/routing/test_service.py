@@ -256,6 +256,6 @@ async def test_latency_holds_the_wait_for_a_slot(endpoint):
     async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=1)) as service:
         routes = await asyncio.gather(*(service.route("Small-1B", "?") for _ in range(3)))
     first, second, third = sorted(route.latency_s for route in routes)
-    assert 0.05 <= first
-    assert 0.10 <= second
-    assert 0.15 <= third
+    assert first >= 0.04
+    assert second >= 0.09
+    assert third >= 0.14
