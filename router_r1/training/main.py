@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from router_r1 import processes
@@ -117,20 +118,21 @@ def _earlier_run(config: DictConfig) -> Path | None:
 
 def dry_run(plan: Plan) -> int:
     """Print the plan and veRL's own verdict on it; nothing is left behind."""
-    import tempfile
-
-    from omegaconf import OmegaConf
-
     print(OmegaConf.to_yaml(cfg.resolve(plan.config)))
     describe(plan)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "config.yaml")
-        cfg.dump(plan.config, file)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = cfg.resolve(plan.config).actor_rollout_ref.model.path
+        if plan.config.router_r1.sim.enabled or not Path(model).expanduser().is_dir():
+            # veRL's checks read a model's files. One that is on a hub, or not built yet, is stood in for by a small one.
+            cfg.set_values(plan.config, {"actor_rollout_ref.model.path": str(world.untrained_policy(folder / "model"))})
+        cfg.dump(plan.config, folder / "config.yaml")
+        log, environment = folder / "check.log", _environment(plan.config)
         checker = processes.start(
-            "router_r1.training.trainer", [str(file), "--check"], log=Path(folder, "log"), env=_environment(plan.config)
+            "router_r1.training.trainer", [str(folder / "config.yaml"), "--check"], log=log, env=environment
         )
         if checker.wait():
-            _raise_refusal(Path(folder))
+            _raise_refusal(folder, log)
     console.print("dry run: the configuration is sound; nothing was started")
     return 0
 
@@ -168,7 +170,7 @@ def run(plan: Plan) -> int:
     if checkpoint:
         runs.point(plan.run_dir / "hf", checkpoint / "actor" / "huggingface")
     if code == EXIT_CODES["refused"]:
-        _raise_refusal(plan.run_dir)
+        _raise_refusal(plan.run_dir, plan.run_dir / "train.log")
     if code == 0:
         report.close(plan.run_dir, console)
         console.print(f"done in {(time.monotonic() - started) / 60:.1f} min: {plan.run_dir}")
@@ -253,5 +255,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _raise_refusal(folder: Path) -> None:
-    raise ConfigError("configuration", "", None, (folder / ERROR_FILE).read_text())
+def _raise_refusal(folder: Path, log: Path) -> None:
+    error = folder / ERROR_FILE
+    last_words = error if error.exists() else log
+    raise ConfigError("configuration", "", None, last_words.read_text(errors="replace").strip().splitlines()[-1])

@@ -73,6 +73,16 @@ def start_policy(config: DictConfig) -> Path:
     return ensure_warm_start()
 
 
+def untrained_policy(folder: Path) -> Path:
+    """The tiny policy's architecture with random weights and a small tokenizer, as a Hugging Face folder."""
+    from router_r1.sim import tiny_policy
+
+    tokenizer = tiny_policy.build_tokenizer(["Who directed the one who sang?"], [])
+    tiny_policy.build_model(tokenizer, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
     """The run's pool server; yields its base URL."""
     sim = config.router_r1.sim
