@@ -1,0 +1,131 @@
+"""Policy back end: vLLM in this process's own engine, on GPUs or without.
+
+Errors of the engine (`EngineDeadError`, refused requests) propagate to whoever awaits the trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from router_r1.rollout import vllm_environment
+from router_r1.rollout.model_folder import check_model_path, model_config
+from router_r1.rollout.policy import Generation
+from router_r1.rollout.sampling import Sampling
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+_FINISHES = {"stop": "stop", "length": "length", "abort": "abort"}
+
+
+class VllmPolicy:
+    """An engine as `rollout.policy.Policy`; made by `vllm_policy`."""
+
+    def __init__(self, engine: AsyncLLM, sampling: Sampling) -> None:
+        self._engine = engine
+        self._sampling = sampling
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest sequence, prompt included, in tokens."""
+        return self._engine.model_config.max_model_len
+
+    async def generate(
+        self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
+    ) -> Generation:
+        """See `Policy.generate`. Cancelling it aborts the request in the engine.
+
+        Raises:
+            RuntimeError: the engine ended the request in a way that is neither stop, length nor abort.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            seed=self._sampling.seed_of_turn(request_id, len(token_ids)),
+            max_tokens=max_tokens,
+            stop=list(stop),
+            include_stop_str_in_output=True,
+            skip_special_tokens=False,  # a stop string with a control token in it is none
+            logprobs=0 if self._sampling.logprobs else None,  # 0: of the sampled token alone
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        final = None
+        async for output in self._engine.generate({"prompt_token_ids": list(token_ids)}, params, request_id):
+            final = output
+        if final is None:
+            raise RuntimeError(f"{request_id}: the engine returned nothing")
+        completion = final.outputs[0]
+        if completion.finish_reason not in _FINISHES:
+            raise RuntimeError(f"{request_id}: the engine ended a generation by {completion.finish_reason!r}")
+        ids = list(completion.token_ids)
+        logprobs = [step[token].logprob for step, token in zip(completion.logprobs or [], ids, strict=False)]
+        return Generation(ids, _FINISHES[completion.finish_reason], logprobs)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def vllm_policy(
+    model_path: str,
+    *,
+    sampling: Sampling | None = None,
+    max_model_len: int | None = None,
+    tensor_parallel_size: int = 1,
+    enforce_eager: bool = False,
+    seed: int = 0,
+    **engine_args: Any,
+) -> AsyncIterator[VllmPolicy]:
+    """Start an engine, and stop it and its processes on the way out.
+
+    Args:
+        model_path: folder in Hugging Face format, or a hub id.
+        sampling: greedy by default.
+        max_model_len: longest sequence wanted, in tokens; what the model itself allows if that is less, or for None.
+        tensor_parallel_size: GPUs that share the model.
+        enforce_eager: no CUDA graphs: slower tokens, much faster start. Always so on a CPU.
+        seed: of the engine; sampled turns have their own, see `Sampling.seed`.
+        engine_args: any other of vLLM's `AsyncEngineArgs`.
+
+    Raises:
+        ConfigError: the model does not exist; before vLLM is imported.
+    """
+    check_model_path("policy", "model_path", model_path)
+    config = model_config(model_path)
+    cpu = not _has_gpu()
+    vllm_environment.prepare(cpu=cpu)
+    if cpu:
+        # Without GPUs vLLM would run a float32 checkpoint in 16 bits, and small models are trained in 32.
+        engine_args.setdefault("dtype", config.get("dtype") or config.get("torch_dtype") or "float32")
+        engine_args.setdefault("gpu_memory_utilization", 0.1)
+        enforce_eager = True
+    allowed = config.get("max_position_embeddings")
+    if max_model_len is not None and allowed is not None:
+        max_model_len = min(max_model_len, allowed)
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    args = AsyncEngineArgs(
+        model=model_path,
+        max_model_len=max_model_len,
+        tensor_parallel_size=tensor_parallel_size,
+        enforce_eager=enforce_eager,
+        seed=seed,
+        disable_log_stats=True,
+        generation_config="vllm",
+        **engine_args,
+    )
+    engine = AsyncLLM.from_engine_args(args)
+    try:
+        yield VllmPolicy(engine, sampling or Sampling())
+    finally:
+        engine.shutdown()
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
