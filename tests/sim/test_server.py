@@ -9,6 +9,8 @@ import httpx
 import openai
 import pytest
 
+from router_r1.pool import load_pool
+from router_r1.routing import RouteService
 from router_r1.sim.__main__ import main
 from router_r1.sim.candidates import PROFILES, SimulatedPool, count_tokens
 from router_r1.sim.world import NAMES, World
@@ -214,3 +216,15 @@ def test_a_port_file_left_behind_does_not_outlive_a_failed_start(tmp_path: Path,
     port = server.base_url.split(":")[2].removesuffix("/v1")
     assert main(["serve", "--port", port, "--port-file", str(port_file)]) == 2
     assert not port_file.exists()
+
+
+async def test_the_shipped_pool_routes_to_it_and_pays_for_what_was_said(server, project_root):
+    pool = load_pool(project_root / "configs/pools/sim.yaml", base_url=server.base_url)
+    async with RouteService(pool) as service:
+        routes = [await service.route(name, QUESTION.text) for name in pool.names]
+    for route in routes:
+        assert not route.failed
+        assert route.reply == POOL.reply(route.candidate, QUESTION.text)
+        tokens = count_tokens(route.reply)
+        assert route.completion_tokens == tokens
+        assert route.raw_cost == pytest.approx(tokens * pool.candidate(route.candidate).price.output)
