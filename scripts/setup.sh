@@ -95,15 +95,17 @@ stamp_text() { # $1: cpu, gpu or dev
 stamped() { [ -f "$marks/$1.stamp" ] && [ "$(<"$marks/$1.stamp")" = "$(stamp_text "$1")" ]; }
 
 write_stamp() {
+    [ "$dry_run" = no ] || return 0
     stamp_text "$1" >"$marks/$1.stamp.part"
     mv "$marks/$1.stamp.part" "$marks/$1.stamp"
 }
 
-up_to_date() {
+set_is_there() {
     [ -x "$venv/bin/python" ] && [ -f "$venv/pyvenv.cfg" ] && stamped "$set_name" || return 1
-    [ "$dev" = no ] || stamped dev || return 1
     [ "$set_name" = gpu ] || compgen -G "$venv/lib/python3.11/site-packages/vllm-*.dist-info/METADATA" >/dev/null
 }
+
+up_to_date() { set_is_there && { [ "$dev" = no ] || stamped dev; }; }
 
 # ---------------------------------------------------------------- running pip
 
@@ -208,8 +210,7 @@ make_venv() {
             elif [ "$(<"$marks/set")" != "$set_name" ]; then
                 say "$venv holds the $(<"$marks/set") set: making it anew for the $set_name set"
             else
-                remove_half_installed
-                return
+                return 0
             fi
             rm -rf "$venv"
         elif ! usable; then
@@ -294,7 +295,7 @@ check_imports() {
     run env HF_HUB_OFFLINE=1 "$venv/bin/python" -c "$code"
 }
 
-install_everything() {
+install_set() {
     make_venv
     if [ "$set_name" = cpu ]; then
         step "installing $(pin torch)" install_torch
@@ -303,17 +304,21 @@ install_everything() {
     else
         step "installing the GPU set and the project itself (editable); flash-attn is compiled, which can take an hour" install_gpu
     fi
-    if [ "$dev" = yes ]; then
-        step "installing what tests and linters need" pip_install --no-deps -r "$root/requirements/dev.lock"
-    fi
     step "checking that torch, Ray, vLLM and veRL import" check_imports
+    write_stamp "$set_name"
+}
+
+install_dev() {
+    step "installing what tests and linters need" pip_install --no-deps -r "$root/requirements/dev.lock"
+    write_stamp dev
 }
 
 # ---------------------------------------------------------------- main
 
 choose_set
 if [ "$dry_run" = yes ]; then
-    install_everything
+    install_set
+    [ "$dev" = no ] || install_dev
     exit 0
 fi
 if up_to_date; then
@@ -332,7 +337,7 @@ if ! flock --nonblock 9; then
     fi
 fi
 date -u '+# %Y-%m-%dT%H:%M:%SZ' >"$log"
-install_everything
-write_stamp "$set_name"
-[ "$dev" = no ] || write_stamp dev
+[ ! -f "$marks/made" ] || remove_half_installed
+set_is_there || install_set
+[ "$dev" = no ] || stamped dev || install_dev
 say "$venv is ready ($set_name set): $SECONDS s, $(du -sh "$venv" | cut -f 1)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -81,6 +82,59 @@ def test_importing_the_package_loads_nothing_heavy(project_root: Path) -> None:
         [sys.executable, "-c", code], cwd=project_root, capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
     assert not {"torch", "ray", "vllm", "verl", "transformers", "pandas", "pyarrow"} & set(loaded)
+
+
+CORE_MODULES = (
+    "router_r1.protocol",
+    "router_r1.pool",
+    "router_r1.prompts",
+    "router_r1.routing",
+    "router_r1.rewards",
+    "router_r1.rollout.loop",
+    "router_r1.rollout.http_policy",
+)
+
+IMPORT_WITHOUT = """
+import importlib, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[2:]:
+            raise ModuleNotFoundError(f"No module named {name!r}: no requirement of the core brings it", name=name)
+sys.meta_path.insert(0, Refuse())
+importlib.import_module(sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def beyond_the_core(declared: dict[str, list[Requirement]]) -> list[str]:
+    """Top-level modules installed here that the core requirements, and what they need in turn, do not bring."""
+    todo = [requirement.name for requirement in declared["core"]]
+    core = {"router-r1"}
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name not in core:
+            core.add(name)
+            needed = (Requirement(text) for text in importlib.metadata.requires(name) or [])
+            todo += [r.name for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})]
+    owners = importlib.metadata.packages_distributions()
+    return [module for module, names in owners.items() if core.isdisjoint(map(canonicalize_name, names))]
+
+
+@pytest.mark.parametrize("module", CORE_MODULES)
+def test_the_core_imports_with_nothing_but_its_own_requirements(
+    project_root: Path, beyond_the_core: list[str], module: str
+) -> None:
+    assert {"torch", "ray", "vllm", "verl", "pyarrow", "fastapi"} <= set(beyond_the_core)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_WITHOUT, module, *beyond_the_core],
+        cwd=project_root,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_the_package_is_installed_not_the_folder_named_after_verl(project_root: Path) -> None:

@@ -169,7 +169,9 @@ def test_a_quiet_second_run_says_nothing(installed: Project) -> None:
 
 def test_tools_for_tests_are_added_once_to_an_environment_that_lacks_them(installed: Project) -> None:
     assert installed.setup("--dev").returncode == 0
-    assert any("dev.lock" in call for call in installed.calls())
+    calls = installed.calls()
+    assert len(calls) == 1
+    assert "dev.lock" in calls[0]
     assert installed.setup("--dev").returncode == 0
     assert installed.setup().returncode == 0
     assert installed.calls() == []
