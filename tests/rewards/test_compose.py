@@ -74,6 +74,7 @@ def test_the_reward_never_falls_with_a_better_outcome_or_a_lower_cost(m1, m2, c1
         (1.0, 1.0, "correct_only", 1.0),
         (1.0, 0.0, "correct_only", 0.4),
         (0.5, 0.5, "correct_only", 0.5),
+        (0.25, 1.0, "correct_only", 0.7),
         (0.0, 1.0, "correct_only", 0.0),
         (0.0, 1.0, "always", 0.6),
         (0.0, 0.0, "always", 0.0),
