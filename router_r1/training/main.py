@@ -28,7 +28,8 @@ from router_r1.training import config as cfg
 from router_r1.training import report, runs, world
 from router_r1.training.trainer import ERROR_FILE, EXIT_CODES
 
-console = Console(highlight=False, soft_wrap=True)
+# A table in a log file or a pipe is not cut to the 80 columns of a terminal that is not there.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,14 @@ def make_plan(overrides: Sequence[str]) -> Plan:
     bad = [o for o in overrides if "=" not in o]
     if bad:
         raise ConfigError("command line", "", bad[0], "is no override; write key=value")
-    resuming = cfg.compose_config(overrides)
-    overrides, resume_from = list(overrides), None
-    if resuming.resume == "auto" and (earlier := _earlier_run(resuming)):
+    overrides, config = list(overrides), cfg.compose_config(overrides)
+    earlier = _earlier_run(config) if config.resume == "auto" else None
+    if earlier:
         overrides = [*runs.read_run_json(earlier)["overrides"], *overrides]
-        resume_from = runs.latest_checkpoint(earlier)
-    config = cfg.compose_config(overrides)
+        config = cfg.compose_config(overrides)
     experiment = cfg.experiment_name(overrides)
-    if resuming.resume == "auto" and earlier:
-        run_dir = earlier
-    else:
+    run_dir, resume_from = earlier, runs.latest_checkpoint(earlier) if earlier else None
+    if run_dir is None:
         name = config.name or f"{experiment}-{config.algorithm.adv_estimator}-{datetime.now():%Y%m%d-%H%M%S}"
         run_dir = Path(config.runs_dir, name).absolute()
         if (run_dir / "run.json").exists():
