@@ -1,0 +1,100 @@
+"""Tries what the CPU plug-in replaces, with and without it; prints what happened. Run as a program: patches are for a whole process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]), RANK="0", WORLD_SIZE="1")
+os.environ.update(VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="router_r1.training.cpu.platform")
+
+import torch  # noqa: E402
+import verl.utils.distributed  # noqa: E402
+from verl.plugin.platform import get_platform  # noqa: E402
+
+
+def outcome(action) -> str:
+    """"ok", or the type of what was raised."""
+    try:
+        action()
+    except Exception as fault:  # any: the report says which
+        return type(fault).__name__
+    return "ok"
+
+
+def process_group() -> dict[str, str]:
+    patched = verl.utils.distributed.initialize_global_process_group_ray
+    report = {"upstream": outcome(patched.__wrapped__), "patched": outcome(patched)}
+    torch.distributed.all_reduce(torch.ones(1))
+    return report
+
+
+def engines() -> dict[str, bool]:
+    from verl.workers.engine import EngineRegistry
+
+    registered = EngineRegistry._engines
+    return {kind: "cpu" in registered[kind]["fsdp2"] for kind in ("language_model", "value_model")}
+
+
+def value_head() -> dict[str, str]:
+    import verl.utils.model
+    from transformers import AutoConfig
+
+    from router_r1.training.cpu.engines import load_valuehead_model
+    from router_r1.training.world import untrained_policy
+
+    with TemporaryDirectory() as name:
+        folder = untrained_policy(Path(name, "model"))
+        config = AutoConfig.from_pretrained(folder, num_labels=1, attn_implementation="sdpa")
+        loaders = {"upstream": verl.utils.model.load_valuehead_model, "patched": load_valuehead_model}
+        return {
+            name: outcome(lambda load=load: load(str(folder), torch.float32, config, False)) for name, load in loaders.items()
+        }
+
+
+def pinned_memory() -> dict[str, str]:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
+
+    def forward(pin: bool) -> None:
+        layer = torch.nn.Linear(4, 4)
+        mesh = init_device_mesh("cpu", (1,))
+        fully_shard(layer, mesh=mesh, offload_policy=CPUOffloadPolicy(pin_memory=pin))
+        layer(torch.ones(2, 4))
+
+    return {"upstream": outcome(lambda: forward(True)), "patched": outcome(lambda: forward(False))}
+
+
+def vllm_weights() -> dict[str, bool]:
+    """Whether a linear layer keeps its weight after vLLM has chosen the CPU kernel for it."""
+    import vllm._custom_ops as ops
+    from vllm.model_executor.layers import utils
+
+    def keeps_weight() -> bool:
+        layer = torch.nn.Linear(64, 64, bias=False)
+        layer.weight.requires_grad_(False)
+        utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+        return layer.weight.numel() == 64 * 64
+
+    had_onednn = ops._supports_onednn
+    before = keeps_weight()
+    import router_r1.training.cpu.vllm_worker  # noqa: F401
+
+    return {"had_onednn": had_onednn, "upstream": before, "patched": keeps_weight()}
+
+
+if __name__ == "__main__":
+    report = {
+        "platform": type(get_platform()).__name__,
+        "process_group": process_group(),
+        "engines": engines(),
+        "value_head": value_head(),
+        "pinned_memory": pinned_memory(),
+        "vllm_weights": vllm_weights(),
+    }
+    print("RESULT " + json.dumps(report))
