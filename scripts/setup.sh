@@ -126,7 +126,7 @@ pip_install() {
 show_log_and_die() {
     say "the end of $log:"
     # pip repeats notes about its own sources once a package; the fault is among the other lines
-    grep -v '^WARNING: Location' "$log" | tail -n 25 | sed 's/^/    /' >&2
+    grep -v '^WARNING: Location' "$log" | tail -n 25 | cut -c 1-200 | sed 's/^/    /' >&2
     die "$1; nothing is lost: run the same command again to go on from here"
 }
 

@@ -21,10 +21,12 @@ STAND_IN = r"""#!/usr/bin/env bash
 # the text $PIP_FAILS_AT in it fails and says $PIP_SAYS; the one with $PIP_STOPS_AT hangs, as a download can.
 metadata=$(cd "$(dirname "$0")" && pwd)/../lib/python3.11/site-packages/vllm-0.28.0+cpu.dist-info
 case "$*" in
+"-c import ensurepip") exit ${NO_ENSUREPIP:-0} ;;
 "-m venv "*)
-    mkdir -p "$3/bin" "$3/lib/python3.11/site-packages"
-    printf 'home = /usr/bin\nversion = 3.11.9\n' >"$3/pyvenv.cfg"
-    cp "$0" "$3/bin/python"
+    venv=${!#}
+    mkdir -p "$venv/bin" "$venv/lib/python3.11/site-packages"
+    printf 'home = /usr/bin\nversion = 3.11.9\n' >"$venv/pyvenv.cfg"
+    cp "$0" "$venv/bin/python"
     ;;
 "-m pip "*install*)
     echo "$*" >>"$CALLS"
@@ -129,6 +131,12 @@ def test_a_first_run_installs_the_locked_set_without_dependencies(project: Proje
     assert not any("dev.lock" in call for call in calls)
     assert "cpu set" in done.stderr
     assert done.stdout == ""
+
+
+def test_a_python_without_ensurepip_fills_the_environment_with_its_own_pip(project: Project) -> None:
+    done = project.setup("--cpu", NO_ENSUREPIP="1")
+    assert done.returncode == 0, done.stderr
+    assert project.calls()[0].startswith(f"-m pip --python {project.venv}/bin/python install pip")
 
 
 def test_only_the_torch_line_ever_asks_pytorchs_own_index_and_only_when_nothing_else_has_it(project: Project) -> None:
