@@ -91,9 +91,7 @@ class HttpPolicy:
                 "the server does not return the ids it sampled; serve the policy with vLLM 0.10.2 or later",
             )
         if choice.finish_reason not in _FINISHES:
-            raise PolicyEndpointError(
-                f"{self._client.base_url}: a generation was ended by {choice.finish_reason!r}"
-            )
+            raise PolicyEndpointError(f"{self._client.base_url}: a generation was ended by {choice.finish_reason!r}")
         logprobs = list(choice.logprobs.token_logprobs or []) if choice.logprobs else []
         return Generation([int(i) for i in token_ids], _FINISHES[choice.finish_reason], logprobs)  # type: ignore[arg-type]
 
@@ -145,7 +143,9 @@ async def _find_model(client: AsyncOpenAI, base_url: str, name: str | None) -> A
     try:
         cards = [card async for card in client.models.list()]
     except openai.APIError as fault:
-        raise ConfigError("policy", "base_url", base_url, f"is no OpenAI-compatible endpoint: {_cause(fault)}") from fault
+        raise ConfigError(
+            "policy", "base_url", base_url, f"is no OpenAI-compatible endpoint: {_cause(fault)}"
+        ) from fault
     names = ", ".join(card.id for card in cards) or "none"
     if name is None and len(cards) == 1:
         return cards[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 ALWAYS = {
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",  # its warnings are about settings chosen here
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output belongs to results
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -14,7 +14,6 @@ ALWAYS = {
 CPU = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_CPU_SGL_KERNEL": "0",
     "TORCHDYNAMO_DISABLE": "1",  # inductor would compile for longer than a small run takes
 }
 

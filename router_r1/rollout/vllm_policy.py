@@ -17,6 +17,7 @@ from router_r1.rollout.sampling import Sampling
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
+_SHUTDOWN_S = 20.0  # on a busy machine the engine's processes need longer than vLLM's own 5 s to leave by themselves
 _FINISHES = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
@@ -122,7 +123,7 @@ async def vllm_policy(
     try:
         yield VllmPolicy(engine, sampling or Sampling())
     finally:
-        engine.shutdown()
+        engine.shutdown(timeout=_SHUTDOWN_S)
 
 
 def _has_gpu() -> bool:

@@ -1,0 +1,1 @@
+"""Asking a trained router: benchmarks on test sets, and single questions."""
