@@ -47,16 +47,18 @@ class EnginePolicy:
         if version is not None:
             self.model_versions.append(version)
         self.preemptions += max(output.num_preempted or 0, 0)
-        # veRL tells only "completed" from "aborted"; a completion that fills its budget was cut, unless the loop finds a tag.
-        cut = "length" if len(output.token_ids) >= max_tokens else "stop"
-        finish = "abort" if output.stop_reason == "aborted" else cut
+        # veRL tells only "completed" from "aborted"; a completion that fills its budget was cut, unless the loop finds
+        # a tag.
+        finish: Literal["stop", "length", "abort"] = "length" if len(output.token_ids) >= max_tokens else "stop"
+        if output.stop_reason == "aborted":
+            finish = "abort"
         return Generation(list(output.token_ids), finish, list(output.log_probs or []))
 
 
 class RouterAgentLoop(AgentLoopBase):
     """Registered as `router` in `verl/agent_loop.yaml`; veRL makes one per trajectory."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = self.config.router_r1
         self._limits = RolloutLimits(
@@ -66,7 +68,7 @@ class RouterAgentLoop(AgentLoopBase):
         )
         self._reward_config = reward_config("router_r1.reward", OmegaConf.to_container(settings.reward))
 
-    async def run(self, sampling_params: dict[str, Any], **row) -> AgentLoopOutput:
+    async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """Roll out one row of the data set (DESIGN 4.4) and score it.
 
         A row whose `extra_info.split` is not "train" never enters the cost window.
@@ -107,7 +109,7 @@ class RouterAgentLoop(AgentLoopBase):
         timing: dict[str, float],
     ) -> AgentLoopOutput:
         waiting = sum(r.latency_s for r in trajectory.routes)
-        versions = policy.model_versions or [None]
+        versions: list[int | None] = [*policy.model_versions] or [None]
         errors = [r.error for r in trajectory.routes if r.failed]
         return AgentLoopOutput(
             prompt_ids=trajectory.prompt_ids,

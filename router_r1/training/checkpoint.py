@@ -1,16 +1,18 @@
 """What this project adds to a veRL checkpoint: the cost window, and a mark that the checkpoint is whole.
 
-veRL calls the hook after actor, critic, data order and its own tracker file are written. The window's file is therefore the last one
-of a checkpoint, and is written atomically: where it exists, everything else does. Resuming looks for it rather than for veRL's tracker,
-which names a checkpoint before this hook ran, and which a kill can leave empty.
+veRL calls the hook after actor, critic, data order and its own tracker file are written. The window's file is therefore
+the last one of a checkpoint, and is written atomically: where it exists, everything else does. Resuming looks for it
+rather than for veRL's tracker, which names a checkpoint before this hook ran, and which a kill can leave empty.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import ray
+from omegaconf import DictConfig
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from router_r1.atomic import write_text
@@ -22,7 +24,7 @@ from router_r1.training.runs import COST_WINDOW_FILE
 class CheckpointHook(CheckpointCallback):
     """veRL's `trainer.checkpoint_callback_class`: made first thing in the trainer's process, called after each save."""
 
-    def __init__(self, config) -> None:
+    def __init__(self, config: DictConfig) -> None:
         super().__init__(config)
         settings = config.router_r1
         state = None
@@ -30,7 +32,9 @@ class CheckpointHook(CheckpointCallback):
             state = json.loads(Path(config.trainer.resume_from_path, COST_WINDOW_FILE).read_text())
         self._routes, self._window = services.start(load_pool(settings.pool, base_url=settings.pool_base_url), state)
 
-    def on_save(self, trainer, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs) -> None:
+    def on_save(
+        self, trainer: object, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs: Any
+    ) -> None:
         state = ray.get(self._window.state_dict.remote())
         write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))
 

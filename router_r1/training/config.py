@@ -1,4 +1,4 @@
-"""The configuration of a training run: composed from veRL's, this project's and the experiment's, and checked before anything starts."""
+"""A training run's configuration: composed of veRL's, this project's and the experiment's; checked before any start."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def check_settings(config: DictConfig) -> None:
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     load_template(settings.template)
     # The simulated pool is served by this run, on a port that is not known yet, and takes no key.
-    pool = load_pool(settings.pool, base_url="http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url)
+    base_url = "http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url
+    pool = load_pool(settings.pool, base_url=base_url)
     if not settings.sim.enabled:
         check_api_keys(pool)
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
@@ -162,7 +163,7 @@ def check_model_path(key: str, path: str) -> None:
         raise ConfigError("configuration", key, path, "does not exist; give a model folder or a hub id owner/name")
 
 
-def set_values(config: DictConfig, values: dict[str, object]) -> None:
+def set_values(config: DictConfig, values: Mapping[str, object]) -> None:
     """Set dotted keys of a composed configuration, new ones included."""
     with open_dict(config):
         for key, value in values.items():

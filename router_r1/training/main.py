@@ -30,6 +30,7 @@ from router_r1.training.trainer import ERROR_FILE, EXIT_CODES
 
 # A table in a log file or a pipe is not cut to the 80 columns of a terminal that is not there.
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train a router. Everything after the options is a Hydra override, e.g. "
         "experiment=nq_hotpotqa_cpu algorithm.adv_estimator=grpo router_r1.reward.cost_coe=0.6 resume=auto",
     )
-    parser.add_argument("--dry-run", action="store_true", help="compose and check everything, print the plan, start nothing")
+    parser.add_argument("--dry-run", action="store_true", help="compose and check all, print the plan, start nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args(argv)
     try:
@@ -65,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_plan(overrides: Sequence[str]) -> Plan:
     """Compose and check a run.
 
-    `resume=auto` goes on with the run called `name`, or else with the latest one, under the overrides that it was started with and then
-    the given ones. Without a whole checkpoint the run starts over in its folder.
+    `resume=auto` goes on with the run called `name`, or else with the latest one, under the overrides that it was
+    started with and then the given ones. Without a whole checkpoint the run starts over in its folder.
 
     Raises:
         ConfigError: whatever is wrong with it.
@@ -170,6 +171,8 @@ def run(plan: Plan) -> int:
         runs.point(plan.run_dir / "hf", checkpoint / "actor" / "huggingface")
     if code == EXIT_CODES["refused"]:
         _raise_refusal(plan.run_dir, plan.run_dir / "train.log")
+    if code == _INTERRUPTED:
+        return code
     if code == 0:
         report.close(plan.run_dir, console)
         console.print(f"done in {(time.monotonic() - started) / 60:.1f} min: {plan.run_dir}")
@@ -243,7 +246,7 @@ def _supervise(plan: Plan, config_file: Path) -> int:
     except KeyboardInterrupt:
         console.print(f"stopping; go on later with: bash train.sh resume=auto name={plan.run_dir.name}")
         processes.stop(trainer, grace_s=60)
-        return 128 + signal.SIGINT
+        return _INTERRUPTED
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -131,5 +131,5 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
     temporary.replace(path)
 
 
-def _line(axis, steps: Sequence[int], values: Sequence[float], label: str) -> None:
+def _line(axis: "Axes", steps: Sequence[int], values: Sequence[float], label: str) -> None:
     axis.plot(steps, values, color="tab:gray", alpha=0.8, linewidth=1.2, label=label)

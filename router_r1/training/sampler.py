@@ -33,7 +33,7 @@ class RouterReplayBuffer(ReplayBuffer):
     still trained on, in [0, 1]; `samples_per_question` gives the trajectories per question of each partition.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "poll_interval": POLL_INTERVAL_S})
         self._max_failed_routes = float(self.sampler_kwargs["max_failed_routes"])
         self._samples_per_question = dict(self.sampler_kwargs["samples_per_question"])
@@ -43,8 +43,8 @@ class RouterReplayBuffer(ReplayBuffer):
         expected = batch_size * self._samples_per_question[partition_id]
         if len(batch.keys) != expected:
             raise RolloutFailed(
-                f"{expected - len(batch.keys)} of {expected} {partition_id} trajectories of step {global_steps} failed in "
-                "the rollout workers; their errors stand above in this log"
+                f"{expected - len(batch.keys)} of {expected} {partition_id} trajectories of step {global_steps} failed "
+                "in the rollout workers; their errors stand above in this log"
             )
         data = tq.kv_batch_get(
             keys=batch.keys, partition_id=partition_id, select_fields=["extra_fields", "data_source", "response_mask"]

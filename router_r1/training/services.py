@@ -1,7 +1,7 @@
 """The two things that all workers of a run share, each one Ray actor: the route service and the cost window.
 
-They are named, and live in the job's own Ray namespace: two runs on one cluster never meet. `CheckpointHook` starts them in the
-trainer's process before any rollout worker looks them up.
+They are named, and live in the job's own Ray namespace: two runs on one cluster never meet. `CheckpointHook` starts them
+in the trainer's process before any rollout worker looks them up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The trainer's own process: veRL's PPO entry point on a resolved configuration (`python -m router_r1.training.trainer CONFIG [--check]`).
+"""The trainer's own process: veRL's PPO entry point on a resolved configuration.
+
+`python -m router_r1.training.trainer CONFIG [--check]`
 
 Its exit code says how it ended (`EXIT_CODES`), and `error.txt` beside the configuration says why in one line.
 """
@@ -20,7 +22,7 @@ ERROR_FILE = "error.txt"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="router_r1.training.trainer")
     parser.add_argument("config", type=Path)
-    parser.add_argument("--check", action="store_true", help="validate the configuration with veRL's own checks and stop")
+    parser.add_argument("--check", action="store_true", help="run veRL's own checks of the configuration and stop")
     args = parser.parse_args()
     config = OmegaConf.load(args.config)
     assert isinstance(config, DictConfig)

@@ -90,6 +90,6 @@ def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
     return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa)
 
 
-def _pool(config: DictConfig):
+def _pool(config: DictConfig) -> RoutingPool:
     # The address plays no part in a prompt, and is not known before the server runs.
     return load_pool(config.router_r1.pool, base_url="http://127.0.0.1:1/v1")

@@ -1,14 +1,17 @@
 """veRL's platform layer for plain CPUs.
 
-Imported by veRL itself in every process (`VERL_USE_EXTERNAL_MODULES=router_r1.training.cpu.platform`), and chosen by `VERL_PLATFORM=cpu`.
+Imported by veRL itself in every process (`VERL_USE_EXTERNAL_MODULES=router_r1.training.cpu.platform`), and chosen by
+`VERL_PLATFORM=cpu`.
 """
 
 from __future__ import annotations
 
 import functools
 import resource
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import psutil
 import torch
@@ -19,7 +22,7 @@ from verl.plugin.platform import PlatformBase, PlatformRegistry
 class _CpuDeviceModule(ModuleType):
     """`torch.cpu`, completed by the functions of `torch.cuda` that veRL calls on `get_torch_device()`."""
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(torch.cpu, name)
 
     is_available = staticmethod(lambda: True)
@@ -86,7 +89,7 @@ class CpuPlatform(PlatformBase):
         return "VERL_CPU_VISIBLE_DEVICES"
 
     @contextmanager
-    def nvtx_range(self, msg: str):
+    def nvtx_range(self, msg: str) -> Iterator[None]:
         yield
 
     def profiler_start(self) -> None:
