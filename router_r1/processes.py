@@ -13,7 +13,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent() -> None:
-    """Runs in the child before exec: have the kernel send SIGTERM when the parent is gone, even by kill -9 (Linux only)."""
+    """Runs in the child before exec: the kernel sends SIGTERM when the parent is gone, even by kill -9 (Linux only)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -37,4 +37,3 @@ class CheckpointHook(CheckpointCallback):
     ) -> None:
         state = ray.get(self._window.state_dict.remote())
         write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))
-

@@ -1,7 +1,7 @@
 """`bash train.sh`: plan a run, check it, prepare what it needs, train, report.
 
-This process stays light: it composes the configuration, starts the simulated pool where one is wanted, and supervises the
-trainer (`router_r1.training.trainer`), whose output goes to `train.log` while a line per step is shown here.
+This process stays light: it composes the configuration, starts the simulated pool where one is wanted, and supervises
+the trainer (`router_r1.training.trainer`), whose output goes to `train.log` while a line per step is shown here.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def dry_run(plan: Plan) -> int:
         folder = Path(name)
         model = cfg.resolve(plan.config).actor_rollout_ref.model.path
         if plan.config.router_r1.sim.enabled or not Path(model).expanduser().is_dir():
-            # veRL's checks read a model's files. One that is on a hub, or not built yet, is stood in for by a small one.
+            # veRL's checks read a model's files. One on a hub, or not built yet, is stood in for by a small one.
             cfg.set_values(plan.config, {"actor_rollout_ref.model.path": str(world.untrained_policy(folder / "model"))})
         cfg.dump(plan.config, folder / "config.yaml")
         log, environment = folder / "check.log", _environment(plan.config)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from router_r1.atomic import write_text
 from router_r1.training.runs import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes  # imported for real only when a picture is drawn
 
 _COLUMNS = {"EM": "em", "F1": "f1", "raw cost": "raw_cost", "routes": "routes", "format": "format_valid"}
 """Heading -> measure of the closing table."""
@@ -39,11 +43,12 @@ class StepLines:
         if "train/reward" in m:
             lines.append(
                 f"step {step:>4}/{self._total}  reward {m['train/reward']:6.3f}  EM {m['train/em']:.3f}  "
-                f"raw cost {m['train/raw_cost']:6.1f}  routes {m['train/routes']:.2f}  format {1 + m['train/format']:.3f}  "
-                f"entropy {m.get('actor/entropy', float('nan')):.3f}  {m['timing_s/step']:.1f} s"
+                f"raw cost {m['train/raw_cost']:6.1f}  routes {m['train/routes']:.2f}  "
+                f"format {1 + m['train/format']:.3f}  entropy {m.get('actor/entropy', float('nan')):.3f}  "
+                f"{m['timing_s/step']:.1f} s"
             )
         if validation := validation_by_source(m):
-            parts = [f"{source} EM {row['em']:.3f} raw cost {row['raw_cost']:.1f}" for source, row in validation.items()]
+            parts = (f"{name} EM {row['em']:.3f} raw cost {row['raw_cost']:.1f}" for name, row in validation.items())
             lines.append(f"validation at step {step}: " + " · ".join(parts))
         return lines
 
@@ -116,7 +121,8 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
         _line(axis, steps, [metrics[step][name] for step in steps], "training batch")
         checks = {s: found for s in sorted(metrics) if (found := validation_by_source(metrics[s]))}
         if measure and checks:
-            axis.plot(list(checks), [overall(rows)[measure] for rows in checks.values()], "o--", label="validation mean")
+            means = [overall(rows)[measure] for rows in checks.values()]
+            axis.plot(list(checks), means, "o--", label="validation mean")
             for source in next(iter(checks.values())):
                 axis.plot(list(checks), [rows[source][measure] for rows in checks.values()], ".:", label=source)
         axis.set_title(title)
@@ -131,5 +137,5 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
     temporary.replace(path)
 
 
-def _line(axis: "Axes", steps: Sequence[int], values: Sequence[float], label: str) -> None:
+def _line(axis: Axes, steps: Sequence[int], values: Sequence[float], label: str) -> None:
     axis.plot(steps, values, color="tab:gray", alpha=0.8, linewidth=1.2, label=label)

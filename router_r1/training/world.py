@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from router_r1.errors import ConfigError
-from router_r1.pool import load_pool
+from router_r1.pool import RoutingPool, load_pool
 from router_r1.prompts import load_template, render_messages
 from router_r1.qa_data import flashrag_file
 from router_r1.sim import data

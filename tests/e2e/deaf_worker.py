@@ -1,4 +1,4 @@
-"""A vLLM worker that takes the first weights it is sent and ignores all later ones: what a lost weight sync looks like."""
+"""A vLLM worker that takes the first weights it is sent and ignores all later ones: a lost weight sync on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bash train.sh` as a user runs it, small: PPO, GRPO on two ranks, kill and resume, outages, a skipped weight sync, real questions."""
+"""`bash train.sh` as a user runs it, small: PPO, GRPO, two ranks, resume, outages, lost weight sync, real questions."""
 
 from __future__ import annotations
 
@@ -191,7 +191,11 @@ def test_real_questions_are_asked_and_answered_from_a_local_folder(ppo, runs_dir
     for dataset, splits in {"nq": ("train", "test"), "hotpotqa": ("train", "dev")}.items():
         for split in splits:
             rows = [
-                {"id": f"{split}_{i}", "question": f"who wrote the {dataset} {split} book {i}", "golden_answers": [f"Ann {i}"]}
+                {
+                    "id": f"{split}_{i}",
+                    "question": f"who wrote the {dataset} {split} book {i}",
+                    "golden_answers": [f"Ann {i}"],
+                }
                 for i in range(40)
             ]
             file = tmp_path / dataset / f"{split}.jsonl"

@@ -1,4 +1,7 @@
-"""Tries what the CPU plug-in replaces, with and without it; prints what happened. Run as a program: patches are for a whole process."""
+"""Tries what the CPU plug-in replaces, with and without it; prints what happened.
+
+Run as a program: patches are for a whole process.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ with socket.socket() as free:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]), RANK="0", WORLD_SIZE="1")
 os.environ.update(VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="router_r1.training.cpu.platform")
 
-import torch  # noqa: E402
-import verl.utils.distributed  # noqa: E402
-from verl.plugin.platform import get_platform  # noqa: E402
+import torch
+import verl.utils.distributed
+from verl.plugin.platform import get_platform
 
 
 def outcome(action) -> str:
-    """"ok", or the type of what was raised."""
+    """Returns "ok", or the type of what was raised."""
     try:
         action()
     except Exception as fault:  # any: the report says which
@@ -53,7 +56,8 @@ def value_head() -> dict[str, str]:
         config = AutoConfig.from_pretrained(folder, num_labels=1, attn_implementation="sdpa")
         loaders = {"upstream": verl.utils.model.load_valuehead_model, "patched": load_valuehead_model}
         return {
-            name: outcome(lambda load=load: load(str(folder), torch.float32, config, False)) for name, load in loaders.items()
+            name: outcome(lambda load=load: load(str(folder), torch.float32, config, False))
+            for name, load in loaders.items()
         }
 
 

@@ -1,7 +1,8 @@
 """One optimizer step of veRL's real workers on made-up batches; prints how far poisoned batches move the weights.
 
-Run as a program (`test_masking.py` does): veRL decides for a platform once per process. Every batch holds an observation, mask 0. "masked" poisons
-whatever the losses read, at observation positions only; "trained" poisons one policy token, the control.
+Run as a program (`test_masking.py` does): veRL decides for a platform once per process. Every batch holds an
+observation, mask 0. "masked" poisons whatever the losses read, at observation positions only; "trained" poisons one
+policy token, the control.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ os.environ.update(
     VERL_USE_EXTERNAL_MODULES="router_r1.training.cpu.platform",
 )
 
-import torch  # noqa: E402
-import verl  # noqa: E402, F401
-from tensordict import TensorDict  # noqa: E402
-from verl.trainer.config import CheckpointConfig  # noqa: E402
-from verl.trainer.ppo.core_algos import compute_gae_advantage_return  # noqa: E402
-from verl.utils import tensordict_utils as tu  # noqa: E402
-from verl.workers.config import (  # noqa: E402
+import torch
+import verl  # noqa: F401
+from tensordict import TensorDict
+from verl.trainer.config import CheckpointConfig
+from verl.trainer.ppo.core_algos import compute_gae_advantage_return
+from verl.utils import tensordict_utils as tu
+from verl.workers.config import (
     FSDPActorConfig,
     FSDPCriticConfig,
     FSDPEngineConfig,
     FSDPOptimizerConfig,
     HFModelConfig,
 )
-from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig  # noqa: E402
-from verl.workers.utils.losses import ppo_loss, value_loss  # noqa: E402
+from verl.workers.engine_workers import TrainingWorker, TrainingWorkerConfig
+from verl.workers.utils.losses import ppo_loss, value_loss
 
 FLOAT32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 PROMPT_LENGTHS, RESPONSE_LENGTHS = [9, 11, 7, 10], [20, 17, 25, 22]
@@ -85,7 +86,12 @@ def training_worker(model_path: str, model_type: str) -> TrainingWorker:
     }
     if model_type == "language_model":
         config = FSDPActorConfig(
-            **common, use_kl_loss=True, kl_loss_coef=0.1, fsdp_config=engine, use_torch_compile=False, entropy_coeff=0.01
+            **common,
+            use_kl_loss=True,
+            kl_loss_coef=0.1,
+            fsdp_config=engine,
+            use_torch_compile=False,
+            entropy_coeff=0.01,
         )
         config.model_config = model
         worker.set_loss_fn(partial(ppo_loss, config=config))

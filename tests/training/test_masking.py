@@ -1,4 +1,4 @@
-"""Observations are seen by the policy and never trained on: actor, critic and advantage estimation ignore them bit by bit (PITFALLS 7)."""
+"""Observations are seen by the policy and never trained on: actor, critic and advantages ignore them bit by bit."""
 
 from __future__ import annotations
 

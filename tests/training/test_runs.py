@@ -39,7 +39,7 @@ def test_a_checkpoint_whose_writing_was_cut_off_is_passed_over(tmp_path):
     assert runs.latest_checkpoint(tmp_path) == whole
 
 
-def test_a_checkpoint_whose_model_veRL_has_removed_is_passed_over(tmp_path):
+def test_a_checkpoint_whose_model_verl_has_removed_is_passed_over(tmp_path):
     checkpoint(tmp_path, 20, model=False)
 
     assert runs.latest_checkpoint(tmp_path) is None

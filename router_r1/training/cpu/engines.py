@@ -32,11 +32,11 @@ def load_valuehead_model(
 class _CpuModelBuilding:
     def _build_module(self) -> torch.nn.Module:
         with patch.object(verl.utils.model, "load_valuehead_model", load_valuehead_model):
-            return super()._build_module()
+            return super()._build_module()  # type: ignore[misc]  # of the engine this is mixed into
 
     def _build_fsdp_module(self, module: torch.nn.Module) -> torch.nn.Module:
         with patch.object(upstream, "CPUOffloadPolicy", lambda pin_memory: CPUOffloadPolicy(pin_memory=False)):
-            return super()._build_fsdp_module(module)
+            return super()._build_fsdp_module(module)  # type: ignore[misc]
 
 
 @EngineRegistry.register(model_type="language_model", backend=["fsdp", "fsdp2"], device="cpu")

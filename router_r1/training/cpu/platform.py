@@ -116,9 +116,9 @@ class CpuPlatform(PlatformBase):
 def _use_one_gloo_group() -> None:
     """Make veRL's process group on this platform "cpu:gloo".
 
-    veRL builds f"cpu:gloo,{device}:{backend}", which here is "cpu:gloo,cpu:gloo": torch refuses a device named twice. Only
-    training workers create the group, so this is also where the CPU engines are registered: importing them
-    costs seconds, and no other process needs them.
+    veRL builds f"cpu:gloo,{device}:{backend}", which here is "cpu:gloo,cpu:gloo": torch refuses a device named twice.
+    Only training workers create the group, so this is also where the CPU engines are registered: importing them costs
+    seconds, and no other process needs them.
     """
     upstream = verl.utils.distributed.initialize_global_process_group_ray
 

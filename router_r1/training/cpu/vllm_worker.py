@@ -1,9 +1,9 @@
 """vLLM's worker on the CPU, with weights that a sync can reach.
 
-vLLM's CPU build repacks every linear weight into an opaque oneDNN (or sgl-kernel) handle and leaves an empty tensor behind, so that a
-later `load_weights` would have nothing to write to: the worker dies, and veRL's sender waits for it for ever. With
-both repackings off, vLLM takes its documented fallback, `torch.nn.functional.linear` on the plain weight.
-Imported inside the worker process before the model is built.
+vLLM's CPU build repacks every linear weight into an opaque oneDNN (or sgl-kernel) handle and leaves an empty tensor
+behind, so that a later `load_weights` would have nothing to write to: the worker dies, and veRL's sender waits for it
+for ever. With both repackings off, vLLM takes its documented fallback, `torch.nn.functional.linear` on the plain
+weight. Imported inside the worker process before the model is built.
 """
 
 from __future__ import annotations
