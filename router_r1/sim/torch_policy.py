@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -108,7 +108,7 @@ class TorchPolicy:
         request.logprobs.append(logprob)
         tail = self._tokenizer.decode(request.ids[-_STOP_WINDOW:])
         if token == self._tokenizer.eos_token_id or any(stop in tail for stop in request.stop):
-            finish = "stop"
+            finish: Literal["stop", "length"] = "stop"
         elif len(request.ids) >= request.max_tokens:
             finish = "length"
         else:
