@@ -16,15 +16,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from router_r1.errors import ConfigError
 from router_r1.evaluation.ask import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, results_only
 from router_r1.evaluation.plan import PROJECT_ROOT, Plan, add_arguments, make_plan, options_of
 from router_r1.evaluation.questions import Question, check_lengths, read_questions
 from router_r1.evaluation.records import trajectory_record
+from router_r1.evaluation.rendering import printable
 from router_r1.evaluation.results import Row, Scored, over_all, summarise, write_results
 from router_r1.evaluation.session import Session, open_session
 from router_r1.rewards.compose import RewardConfig, score
@@ -33,7 +36,16 @@ from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.training.runs import provenance
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
-_SHOWN = ("n", "em", "f1", "format_ok", "raw_cost", "spend_usd", "routes", "turns", "failed_routes", "latency_p95_s")
+_SHOWN = {  # key of the results -> heading, format
+    "n": ("n", ".0f"),
+    "em": ("EM", ".3f"),
+    "f1": ("F1", ".3f"),
+    "format_ok": ("format", ".3f"),
+    "raw_cost": ("raw cost", ".4g"),
+    "routes": ("routes", ".2f"),
+    "failed_routes": ("failed", ".0f"),
+    "latency_p95_s": ("p95 s", ".1f"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -197,16 +209,16 @@ def _progress() -> Progress:
 
 def show(console: Console, datasets: Mapping[str, Row]) -> None:
     """A row per data set, and their mean."""
-    table = Table(title="benchmark")
-    table.add_column("data set")
-    for key in _SHOWN:
-        table.add_column(key, justify="right")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("data set", overflow="fold")
+    for heading, _ in _SHOWN.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, row in datasets.items():
-        table.add_row(name, *_cells(row))
+        table.add_row(Text(printable(name)), *_cells(row))
     table.add_section()
     table.add_row("mean", *_cells(over_all(datasets)), style="bold")
     console.print(table)
 
 
 def _cells(row: Row) -> list[str]:
-    return [f"{row[key]:.0f}" if key in ("n", "failed_routes") else f"{row[key]:.4g}" for key in _SHOWN]
+    return [format(row[key], spec) for key, (_, spec) in _SHOWN.items()]

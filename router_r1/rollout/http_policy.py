@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _FINISHES = {"stop": "stop", "length": "length", "abort": "abort"}
 _RETRIES = 3
-_TIMEOUT_S = 600.0
+_TIMEOUT_S = 600.0  # one generation, the server's queue included
+_CONNECT_S = 10.0
 _NO_KEY = "none"  # the client insists on one, and would else take OPENAI_API_KEY
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -111,7 +112,7 @@ async def http_policy(
     Raises:
         ConfigError: there is no such endpoint or model.
     """
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -119,7 +120,7 @@ async def http_policy(
     client = AsyncOpenAI(
         base_url=base_url,
         api_key=api_key or _NO_KEY,
-        timeout=_TIMEOUT_S,
+        timeout=Timeout(_TIMEOUT_S, connect=_CONNECT_S, pool=None),  # a benchmark may queue for a connection for hours
         max_retries=_RETRIES,
         # A proxy of the environment cannot reach this machine's own loopback.
         http_client=DefaultAsyncHttpxClient(trust_env=parts.hostname not in _LOOPBACK),

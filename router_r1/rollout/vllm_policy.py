@@ -64,7 +64,8 @@ class VllmPolicy:
         if completion.finish_reason not in _FINISHES:
             raise RuntimeError(f"{request_id}: the engine ended a generation by {completion.finish_reason!r}")
         ids = list(completion.token_ids)
-        logprobs = [step[token].logprob for step, token in zip(completion.logprobs or [], ids, strict=False)]
+        steps = completion.logprobs
+        logprobs = [] if steps is None else [step[token].logprob for step, token in zip(steps, ids, strict=True)]
         return Generation(ids, _FINISHES[completion.finish_reason], logprobs)  # type: ignore[arg-type]
 
 

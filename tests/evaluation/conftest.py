@@ -67,7 +67,7 @@ class JsonServer:
             request_queue_size = 64
 
         server = Server(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         self.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         try:

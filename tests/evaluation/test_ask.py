@@ -179,7 +179,7 @@ def bare_project(project_root, tmp_path):
     (tmp_path / "infer_vllm.py").write_text((project_root / "infer_vllm.py").read_text())
     (tmp_path / "scripts" / "setup.sh").write_text(
         'echo noise; while [ $# -gt 0 ]; do [ "$1" = --venv ] && venv=$2; shift; done\n'
-        'mkdir -p "$venv/bin"; printf \'#!/bin/sh\\necho "in venv: $*"\\n\' >"$venv/bin/python"; chmod +x "$venv/bin/python"\n'
+        'mkdir -p "$venv/bin"; cd "$venv/bin"; printf \'#!/bin/sh\\necho "in venv: $*"\\n\' >python; chmod +x python\n'
     )
     return tmp_path
 

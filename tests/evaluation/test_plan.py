@@ -69,7 +69,7 @@ def test_an_unknown_run_is_refused_and_the_known_ones_are_named(tmp_path, model_
 def test_a_run_without_a_policy_is_refused(tmp_path):
     (tmp_path / "runs" / "young").mkdir(parents=True)
     (tmp_path / "runs" / "young" / "run.json").write_text("{}")
-    with pytest.raises(ConfigError, match="young.*no checkpoint"):
+    with pytest.raises(ConfigError, match=r"young.*no checkpoint"):
         make_plan(Options(run="young"), runs_dir=tmp_path / "runs")
 
 
