@@ -35,6 +35,7 @@ from router_r1.rewards.cost import NEUTRAL
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.training.runs import provenance
 
+_FILE_WIDTH = 120  # characters of the table where there is no terminal
 TRAJECTORIES_FILE = "trajectories.jsonl"
 _SHOWN = {  # key of the results -> heading, format
     "n": ("n", ".0f"),
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 **provenance(PROJECT_ROOT),
             }
             write_results(folder, datasets, facts)
-            show(Console(file=out, highlight=False), datasets)
+            show(Console(file=out, highlight=False, width=None if out.isatty() else _FILE_WIDTH), datasets)
             print(f"results: {folder}", file=out)
     except ConfigError as fault:
         print(f"error: {fault}", file=sys.stderr)
@@ -209,7 +210,7 @@ def _progress() -> Progress:
 
 def show(console: Console, datasets: Mapping[str, Row]) -> None:
     """A row per data set, and their mean."""
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("data set", overflow="fold")
     for heading, _ in _SHOWN.values():
         table.add_column(heading, justify="right", no_wrap=True)

@@ -5,8 +5,10 @@ Errors of the engine (`EngineDeadError`, refused requests) propagate to whoever 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from router_r1.rollout import vllm_environment
@@ -120,11 +122,25 @@ async def vllm_policy(
         generation_config="vllm",
         **engine_args,
     )
-    engine = AsyncLLM.from_engine_args(args)
+    with _interruptible():
+        engine = AsyncLLM.from_engine_args(args)
     try:
         yield VllmPolicy(engine, sampling or Sampling())
     finally:
         engine.shutdown(timeout=_SHUTDOWN_S)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a block that never yields to the event loop, whose own handler could only ask it to."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    of_the_loop = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, of_the_loop)
 
 
 def _has_gpu() -> bool:
