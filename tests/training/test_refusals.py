@@ -13,6 +13,9 @@ import yaml
 from router_r1 import qa_data
 from router_r1.training.main import main
 
+# Each composes veRL's whole configuration: more than a second.
+pytestmark = pytest.mark.slow
+
 REAL_POOL = {
     "name": "real",
     "defaults": {"base_url": "http://127.0.0.1:9/v1", "api_key_env": None},
