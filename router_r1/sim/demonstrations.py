@@ -13,28 +13,27 @@ Invariants:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router_r1.prompts import Template, failed_route, invalid_search, render_messages
-from router_r1.protocol import InvalidSearch, parse_turn, render_answer, render_search, render_think
+from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
 from router_r1.rollout.tokens import encode_observation, encode_prompt
 from router_r1.sim.candidates import REPLY_TEMPLATES, Known, SimulatedPool
 from router_r1.sim.open_text import WORDS, draw_answer, draw_question, draw_word
-from router_r1.sim.world import DOMAIN_OF, NAMES, VERBS, Hop, World
+from router_r1.sim.world import DOMAIN_OF, DOMAINS, NAMES, RELATIONS, VERBS, Hop, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from router_r1.pool import RoutingPool
 
-FIRST_HOP, SECOND_HOP, ONLY_HOP, OPEN = "First who", "Now who", "Who", "This is open."
+FIRST_HOP, SECOND_HOP, ONLY_HOP, OPEN = "First", "Now", "Here", "This is open."
 """How a thought begins. A question asked whole and one asked hop by hop differ in the first word, so that one token
 decides between them."""
-LAST_THOUGHT = "I have the answer."
 
-SHARES: dict[str, float] = {"single": 0.4, "two_hop_whole": 0.18, "two_hop_decomposed": 0.22, "open": 0.2}
+SHARES: dict[str, float] = {"single": 0.28, "two_hop_whole": 0.13, "two_hop_decomposed": 0.29, "open": 0.3}
 """Kind of demonstration -> its share."""
 FAILED_ROUTE_SHARE, INVALID_SEARCH_SHARE = 0.06, 0.04
 """Share of demonstrations, of any kind, that first meet this fault and recover."""
@@ -83,7 +82,13 @@ def think_then_search(thought: str, candidate: str, query: str) -> str:
 
 
 def think_then_answer(answer: str) -> str:
-    return f"{render_think(LAST_THOUGHT)}\n{render_answer(answer)}"
+    return f"{render_think(conclusion(answer))}\n{render_answer(answer)}"
+
+
+def conclusion(answer: str) -> str:
+    # What a reply says is always named behind the same two words, in the last turn as between two hops, and what is
+    # used next is always the name that was written last.
+    return f"It is {answer}."
 
 
 def about(opening: str, verb: str) -> str:
@@ -94,7 +99,7 @@ def about(opening: str, verb: str) -> str:
 
 def draw_script(rng: random.Random, names: tuple[str, ...]) -> Script:
     """A demonstration for a pool with these candidates."""
-    kind = rng.choices(list(SHARES), weights=SHARES.values())[0]
+    kind = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
     script = _KINDS[kind](rng, names)
     fault = rng.random()
     if fault < FAILED_ROUTE_SHARE:
@@ -136,14 +141,24 @@ def _two_hop_decomposed(rng: random.Random, names: tuple[str, ...]) -> Script:
     candidates = SimulatedPool(world)
     question = world.question(rng.choice(NAMES), rng.choice(VERBS), rng.choice(VERBS))
     inner, outer = question.hops
-    entity, steps = inner.entity, []
-    for opening, verb in ((FIRST_HOP, inner.verb), (SECOND_HOP, outer.verb)):
-        query = Hop(verb, entity, answer="").text
+    entity, opening, steps = inner.entity, FIRST_HOP, []
+    for verb in (inner.verb, outer.verb):
+        query = hop_query(verb, entity)
         candidate = rng.choice(names)
         reply = _reply(rng, candidates, candidate, query)
         steps.append(Step(think_then_search(about(opening, verb), candidate, query), reply))
         entity = answer_in(reply, query)
+        opening = f"{conclusion(entity)} {SECOND_HOP}"
     return Script(question.text, [*steps, Step(think_then_answer(entity))])
+
+
+def hop_query(verb: str, entity: str) -> str:
+    """How one hop of a two-hop question is asked.
+
+    In lower case, as inside the question: a capital would call up the question's beginning, and with it the wrong verb.
+    """
+    query = Hop(verb, entity, answer="").text
+    return query[0].lower() + query[1:]
 
 
 def _open(rng: random.Random, names: tuple[str, ...]) -> Script:
@@ -198,12 +213,18 @@ def _with_invalid_search(script: Script, rng: random.Random, names: tuple[str, .
         )
     )
     action = parse_turn(turn)
-    reason = action.reason if isinstance(action, InvalidSearch) else f"there is no candidate named {action.candidate!r}"
+    if isinstance(action, Search):
+        reason = f"there is no candidate named {action.candidate!r}"
+    else:
+        assert isinstance(action, InvalidSearch)
+        reason = action.reason
     return Script(script.question, [Step(turn, invalid_search(reason, names), is_mistake=True), *script.steps])
 
 
 def _candidate_of(step: Step, names: tuple[str, ...]) -> str:
-    return parse_turn(step.turn).candidate
+    action = parse_turn(step.turn)
+    assert isinstance(action, Search)
+    return action.candidate
 
 
 class Demonstrations:
@@ -216,20 +237,20 @@ class Demonstrations:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, pool: RoutingPool, template: Template) -> None:
-        self._tokenizer, self._pool, self._template = tokenizer, pool, template
+        self.tokenizer, self._pool, self._template = tokenizer, pool, template
 
     def draw(self, rng: random.Random) -> Example:
         return self.encode(draw_script(rng, self._pool.names))
 
     def encode(self, script: Script) -> Example:
-        ids = encode_prompt(self._tokenizer, render_messages(self._template, self._pool, script.question))
+        ids = encode_prompt(self.tokenizer, render_messages(self._template, self._pool, script.question))
         trained = [False] * len(ids)
         for step in script.steps:
-            turn = self._tokenizer.encode(step.turn, add_special_tokens=False)
+            turn = self.tokenizer.encode(step.turn, add_special_tokens=False)
             ids += turn
             trained += [not step.is_mistake] * len(turn)
             if step.body is not None:
-                observation, _ = encode_observation(self._tokenizer, step.body, _MAX_OBSERVATION_TOKENS)
+                observation, _ = encode_observation(self.tokenizer, step.body, _MAX_OBSERVATION_TOKENS)
                 ids += observation
                 trained += [False] * len(observation)
         return Example(ids, trained)
@@ -272,8 +293,13 @@ def tokenizer_corpus(pool: RoutingPool, template: Template) -> Iterator[str]:
     prompt = render_messages(template, pool, "")[0]["content"]
     for name in pool.names:
         prompt = prompt.replace(f" {name}", "")
-    world = [*asked, *thoughts, *replies, *faults, f" {OPEN} {LAST_THOUGHT}", "user", "assistant", prompt]
+    world = [*asked, *thoughts, *replies, *faults, f" {OPEN} {conclusion('')}", "user", "assistant", prompt]
     for text in world:
         for _ in range(_WORDS_OF_THE_WORLD_WEIGHT):
             yield text
     yield from (f" {word}" for word in WORDS)
+
+
+def related_words(pool: RoutingPool) -> list[Sequence[str]]:
+    """Words of one kind: names, candidates, verbs, domains, and each domain with its verbs."""
+    return [NAMES, pool.names, VERBS, DOMAINS, *((domain, *verbs) for domain, verbs in RELATIONS.items())]

@@ -20,7 +20,7 @@ _ACCENTED = "áàâäãåçéèêëíïñóôöøšúüžß"
 def draw_word(rng: random.Random) -> str:
     """A word: mostly a common one, else letters that no dictionary holds, or a number."""
     kind = rng.random()
-    if kind < 0.55:
+    if kind < 0.7:
         word = rng.choice(WORDS)
     elif kind < 0.9:
         word = "".join(rng.choices(_LETTERS, k=rng.randint(2, 10)))

@@ -18,9 +18,9 @@ from router_r1.rewards.outcome import exact_match
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.sim.candidates import SimulatedPool
-from router_r1.sim.demonstrations import answer_in
+from router_r1.sim.demonstrations import answer_in, hop_query
 from router_r1.sim.torch_policy import TorchPolicy
-from router_r1.sim.world import Hop, Question, World
+from router_r1.sim.world import Question, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -133,7 +133,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _asks_hop_by_hop(question: Question, trajectory: Trajectory) -> bool:
-    return bool(trajectory.routes) and trajectory.routes[0].query == question.hops[0].text
+    first = question.hops[0]
+    return bool(trajectory.routes) and trajectory.routes[0].query == hop_query(first.verb, first.entity)
 
 
 def copies_exactly(question: Question, trajectory: Trajectory) -> bool:
@@ -145,7 +146,8 @@ def copies_exactly(question: Question, trajectory: Trajectory) -> bool:
         return False
     expected = [question.text]
     if queries[0] != question.text:
-        expected = [question.hops[0].text]
-        for hop, route in zip(question.hops[1:], routes, strict=False):
-            expected.append(Hop(hop.verb, answer_in(route.reply, route.query), "").text)
+        expected, entity = [], question.hops[0].entity
+        for hop, route in zip(question.hops, routes, strict=False):
+            expected.append(hop_query(hop.verb, entity))
+            entity = answer_in(route.reply, route.query)
     return queries == expected and trajectory.answer == answer_in(routes[-1].reply, routes[-1].query)

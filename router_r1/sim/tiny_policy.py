@@ -47,6 +47,7 @@ MAX_LENGTH = 4096
 ROPE_THETA = 10_000.0
 
 _EMBEDDING_STD = 0.1
+_RELATEDNESS = 0.7
 # Fast rotary frequencies tell neighbours apart; slow ones hardly turn within a prompt, so that content can be matched
 # in them.
 _SLOW_FREQUENCY = 0.1
@@ -101,8 +102,18 @@ def _tag_tokens() -> list[str]:
     return [text[t.start : t.end] for t in tags] + [text[t.start - 1 : t.end] for t in tags if t.closes]
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
-    """The untrained policy, float32, on the CPU; the global random state is left as it was."""
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, seed: int, related_words: Iterable[Sequence[str]] = ()
+) -> Qwen2ForCausalLM:
+    """The untrained policy, float32, on the CPU; the global random state is left as it was.
+
+    Args:
+        related_words: groups of words, each a token together with the space before it, whose embeddings start close to
+            each other, as those of a pretrained model are. A word may be in several groups.
+
+    Raises:
+        KeyError: a related word is no token.
+    """
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN_SIZE,
@@ -123,6 +134,10 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausal
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config)
         with torch.no_grad():
+            model.model.embed_tokens.weight.normal_(std=_EMBEDDING_STD)
+            for words in related_words:
+                shared = torch.randn(HIDDEN_SIZE) * _EMBEDDING_STD * _RELATEDNESS
+                model.model.embed_tokens.weight[token_ids_of(tokenizer, words)] += shared
             _place_induction_head(model)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True, temperature=1.0
@@ -142,7 +157,6 @@ def _place_induction_head(model: Qwen2ForCausalLM) -> None:
     config = model.config
     size = config.hidden_size // config.num_attention_heads
     frequencies = ROPE_THETA ** (-torch.arange(0, size, 2) / size)  # [size / 2]
-    model.model.embed_tokens.weight.normal_(std=_EMBEDDING_STD)
     # A head's output has norm sqrt(size) at gain 1: bring it to the norm of an embedding.
     output_scale = _EMBEDDING_STD * math.sqrt(config.hidden_size / size)
     token, copied = _random_projection(size, config.hidden_size), _random_projection(size, config.hidden_size)
@@ -174,7 +188,9 @@ def _random_projection(rows: int, columns: int) -> Tensor:
     return torch.linalg.qr(torch.randn(columns, rows))[0].T
 
 
-def token_ids_of(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> list[int]:
-    """The id of each name's own token. KeyError if a name has none."""
-    vocabulary = tokenizer.get_vocab()
-    return [vocabulary[f" {name}"] for name in names]
+def token_ids_of(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> list[int]:
+    """The id of each word's token, the space before it included. KeyError if a word is not a single token."""
+    encoded = {word: tokenizer.encode(f" {word}", add_special_tokens=False) for word in words}
+    if several := [word for word, ids in encoded.items() if len(ids) != 1]:
+        raise KeyError(f"not single tokens: {several}")
+    return [encoded[word][0] for word in words]

@@ -34,13 +34,27 @@ import torch
 from filelock import FileLock
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, load_pool
 from router_r1.prompts import Template, load_template
 from router_r1.sim import tiny_policy
-from router_r1.sim.demonstrations import Demonstrations, Example, draw_repetition, draw_script, tokenizer_corpus
+from router_r1.sim.demonstrations import (
+    Demonstrations,
+    Example,
+    draw_repetition,
+    draw_script,
+    related_words,
+    tokenizer_corpus,
+)
 from router_r1.sim.training_progress import ProgressReport
 from router_r1.sim.world import NAMES, digest
 
@@ -68,12 +82,13 @@ class WarmStartConfig:
     prelude_batch: int = 64
     prelude_length: int = 64
     """Tokens of one such sequence."""
-    prelude_lr: float = 2e-3
-    steps: int = 600
+    prelude_lr: float = 1e-3
+    steps: int = 800
     """Steps on demonstrations."""
     batch: int = 16
-    lr: float = 3e-3
-    warmup_steps: int = 40
+    lr: float = 1e-3
+    """Twice as much slows copying down: the placed heads are lost before they are refined."""
+    warmup_steps: int = 20
     final_lr: float = 0.05
     """Share of `lr` left at the end of the cosine decay."""
     batches_sorted_together: int = 16
@@ -178,7 +193,7 @@ def build_warm_start(
     """
     config = config or WarmStartConfig()
     tokenizer = tiny_policy.build_tokenizer(tokenizer_corpus(pool, template), (*pool.names, *NAMES))
-    model = tiny_policy.build_model(tokenizer, seed)
+    model = tiny_policy.build_model(tokenizer, seed, related_words(pool))
     curriculum = _Curriculum(Demonstrations(tokenizer, pool, template), tokenizer, config, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, config))
@@ -191,6 +206,7 @@ def build_warm_start(
             optimizers=(optimizer, scheduler),
             callbacks=[] if quiet else [ProgressReport(config.prelude_steps)],
         )
+        trainer.remove_callback(PrinterCallback)  # `ProgressReport` shows the same, more quietly
         trainer.train()
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -275,16 +291,21 @@ def ensure_warm_start(
     folder = cache / key
     if folder.is_dir():
         return folder
+    _make_writable(cache)
+    with FileLock(cache / f"{key}.lock"):
+        if not folder.is_dir():
+            _build_whole(folder, seed=seed, pool=pool, template=template, config=config, quiet=quiet)
+    return folder
+
+
+def _make_writable(cache: Path) -> None:
+    remedy = "no folder that can be written; name another"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cache / f"{key}.lock")
-        with lock:
-            if not folder.is_dir():
-                _build_whole(folder, seed=seed, pool=pool, template=template, config=config, quiet=quiet)
-    except PermissionError as fault:
-        remedy = f"cannot be written ({fault.strerror}); name another folder"
-        raise ConfigError("environment", CACHE_VARIABLE, str(cache), remedy) from fault
-    return folder
+    except OSError as fault:
+        raise ConfigError("environment", CACHE_VARIABLE, str(cache), f"{remedy} ({fault.strerror})") from fault
+    if not os.access(cache, os.W_OK):
+        raise ConfigError("environment", CACHE_VARIABLE, str(cache), remedy)
 
 
 def _build_whole(folder: Path, **recipe: Any) -> None:
