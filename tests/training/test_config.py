@@ -26,7 +26,6 @@ def test_without_a_gpu_the_default_is_the_world_on_the_cpu_with_ppo():
     assert (c.trainer.device, c.algorithm.adv_estimator, c.router_r1.sim.enabled) == ("cpu", "gae", True)
     assert c.actor_rollout_ref.rollout.n == 1
     assert c.algorithm.use_kl_in_reward
-    assert not c.actor_rollout_ref.actor.use_kl_loss
     cfg.check_settings(c)
 
 
