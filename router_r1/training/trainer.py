@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -57,11 +58,12 @@ def train(config: DictConfig, error_file: Path) -> int:
 
     try:
         run_ppo(config, task_runner_class=TaskRunnerV1)
-    except ray.exceptions.RayTaskError as fault:
-        cause = fault.cause
-        write_text(error_file, f"{type(cause).__name__}: {_one_line(cause)}")
-        print(fault, file=sys.stderr)
-        return EXIT_CODES["pool unreachable" if type(cause).__name__ == "PoolUnreachable" else "failed"]
+    except Exception as fault:  # whatever ends the run is told to the supervisor in one line; the log has the rest
+        traceback.print_exc()
+        cause = fault.cause if isinstance(fault, ray.exceptions.RayTaskError) else fault
+        name = type(cause).__name__
+        write_text(error_file, f"{name}: {_one_line(cause)}")
+        return EXIT_CODES["pool unreachable" if name == "PoolUnreachable" else "failed"]
     finally:
         ray.shutdown()
     return EXIT_CODES["done"]
