@@ -141,14 +141,14 @@ def _two_hop_decomposed(rng: random.Random, names: tuple[str, ...]) -> Script:
     candidates = SimulatedPool(world)
     question = world.question(rng.choice(NAMES), rng.choice(VERBS), rng.choice(VERBS))
     inner, outer = question.hops
-    entity, steps = inner.entity, []
-    for hop, verb in enumerate((inner.verb, outer.verb)):
+    entity, opening, steps = inner.entity, FIRST_HOP, []
+    for verb in (inner.verb, outer.verb):
         query = hop_query(verb, entity)
-        opening = f"{conclusion(entity)} Then {query[:-1]}. {SECOND_HOP}" if hop else FIRST_HOP
         candidate = rng.choice(names)
         reply = _reply(rng, candidates, candidate, query)
         steps.append(Step(think_then_search(about(opening, verb), candidate, query), reply))
         entity = answer_in(reply, query)
+        opening = f"{conclusion(entity)} {SECOND_HOP}"
     return Script(question.text, [*steps, Step(think_then_answer(entity))])
 
 
@@ -293,7 +293,7 @@ def tokenizer_corpus(pool: RoutingPool, template: Template) -> Iterator[str]:
     prompt = render_messages(template, pool, "")[0]["content"]
     for name in pool.names:
         prompt = prompt.replace(f" {name}", "")
-    world = [*asked, *thoughts, *replies, *faults, f" {OPEN} {conclusion('')} Then who", "user", "assistant", prompt]
+    world = [*asked, *thoughts, *replies, *faults, f" {OPEN} {conclusion('')}", "user", "assistant", prompt]
     for text in world:
         for _ in range(_WORDS_OF_THE_WORLD_WEIGHT):
             yield text

@@ -44,16 +44,16 @@ NUM_LAYERS = 3
 NUM_HEADS = 2
 INTERMEDIATE_SIZE = 384
 MAX_LENGTH = 4096
-ROPE_THETA = 1_000_000.0
+ROPE_THETA = 10_000.0
 
-_EMBEDDING_STD = 0.15
+_EMBEDDING_STD = 0.1
 _RELATEDNESS = 0.7
 # Fast rotary frequencies tell neighbours apart; slow ones hardly turn within a prompt, so that content can be matched
 # in them.
-_SLOW_FREQUENCY = 0.03
-_POSITION_BIAS = 5.0
-_MATCH_GAIN = 3.5
-_COPY_GAIN = 10.0
+_SLOW_FREQUENCY = 0.1
+_POSITION_BIAS = 4.0
+_MATCH_GAIN = 1.7
+_COPY_GAIN = 3.0
 
 
 def build_tokenizer(corpus: Iterable[str], names: Iterable[str]) -> PreTrainedTokenizerFast:
