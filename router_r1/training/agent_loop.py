@@ -41,6 +41,7 @@ class EnginePolicy:
                 "max_tokens": max_tokens,
                 "stop": list(stop),
                 "include_stop_str_in_output": True,
+                "skip_special_tokens": False,  # the engine looks for stop strings in the text that the loop reads
             },
         )
         version = output.extra_fields.get("global_steps")

@@ -21,6 +21,7 @@ from router_r1.prompts import load_template
 from router_r1.qa_data import check_parquet
 from router_r1.rewards.compose import reward_config
 from router_r1.rollout.loop import RolloutLimits
+from router_r1.rollout.model_folder import check_model_path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
@@ -130,7 +131,7 @@ def check_settings(config: DictConfig) -> None:
         raise ConfigError("command line", "resume", config.resume, "must be never or auto")
     model = config.actor_rollout_ref.model.path
     if not settings.sim.enabled or settings.sim.warm_start:
-        check_model_path("actor_rollout_ref.model.path", settings.sim.warm_start or model)
+        check_model_path("configuration", "actor_rollout_ref.model.path", settings.sim.warm_start or model)
 
 
 def check_data(config: DictConfig) -> None:
@@ -147,20 +148,6 @@ def check_data(config: DictConfig) -> None:
             if (splits == {"train"}) != (key == "train_files"):
                 wanted = "only 'train'" if key == "train_files" else "no 'train'"
                 raise ConfigError(file, "extra_info.split", sorted(splits), f"data.{key} must hold {wanted}")
-
-
-def check_model_path(key: str, path: str) -> None:
-    """Refuse a local model folder that is not there. `owner/name` is taken for a hub id unless such a folder exists.
-
-    Raises:
-        ConfigError: neither.
-    """
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError("configuration", key, path, "is a folder without config.json: no Hugging Face model")
-    elif path.startswith((".", "/", "~")) or path.count("/") != 1:
-        raise ConfigError("configuration", key, path, "does not exist; give a model folder or a hub id owner/name")
 
 
 def set_values(config: DictConfig, values: Mapping[str, object]) -> None:

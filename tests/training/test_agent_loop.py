@@ -50,6 +50,7 @@ async def test_sampling_parameters_reach_the_engine_unchanged_with_budget_and_st
     assert params | {"temperature": 0, "top_p": 1.0, "top_k": -1, "logprobs": True, "max_tokens": 7} == params
     assert params["stop"] == list(STOP_STRINGS)
     assert params["include_stop_str_in_output"] is True
+    assert params["skip_special_tokens"] is False
     assert (generation.token_ids, generation.logprobs) == ([5, 6], [-0.1, -0.2])
 
 
