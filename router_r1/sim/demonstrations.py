@@ -33,7 +33,7 @@ FIRST_HOP, SECOND_HOP, ONLY_HOP, OPEN = "First", "Now", "Here", "This is open."
 """How a thought begins. A question asked whole and one asked hop by hop differ in the first word, so that one token
 decides between them."""
 
-SHARES: dict[str, float] = {"single": 0.28, "two_hop_whole": 0.13, "two_hop_decomposed": 0.29, "open": 0.3}
+SHARES: dict[str, float] = {"single": 0.33, "two_hop_whole": 0.14, "two_hop_decomposed": 0.23, "open": 0.3}
 """Kind of demonstration -> its share."""
 FAILED_ROUTE_SHARE, INVALID_SEARCH_SHARE = 0.06, 0.04
 """Share of demonstrations, of any kind, that first meet this fault and recover."""

@@ -130,7 +130,7 @@ def check_settings(config: DictConfig) -> None:
     if config.resume not in ("never", "auto"):
         raise ConfigError("command line", "resume", config.resume, "must be never or auto")
     model = config.actor_rollout_ref.model.path
-    if not settings.sim.enabled or settings.sim.warm_start:
+    if not settings.sim.enabled or settings.sim.warm_start not in (None, "build"):
         check_model_path("configuration", "actor_rollout_ref.model.path", settings.sim.warm_start or model)
 
 

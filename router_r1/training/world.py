@@ -12,7 +12,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, load_pool
 from router_r1.prompts import load_template, render_messages
 from router_r1.qa_data import flashrag_file
-from router_r1.sim import data
+from router_r1.sim import SHIPPED_POLICY, data
 from router_r1.sim.process import pool_server
 from router_r1.sim.world import World
 
@@ -65,12 +65,15 @@ def write_questions(config: DictConfig, folder: Path) -> None:
 
 
 def start_policy(config: DictConfig) -> Path:
-    """The policy to start from: the one that was asked for, or the tiny one, built if it is not in the cache yet."""
-    if config.router_r1.sim.warm_start:
-        return Path(config.router_r1.sim.warm_start).absolute()
+    """The policy to start from: the shipped warm start, or `sim.warm_start`: a folder, or `build` for one of the run's seed."""
+    asked = config.router_r1.sim.warm_start
+    if asked is None:
+        return SHIPPED_POLICY
+    if asked != "build":
+        return Path(asked).absolute()
     from router_r1.sim.warm_start import ensure_warm_start  # torch and transformers: seconds
 
-    return ensure_warm_start()
+    return ensure_warm_start(seed=config.seed)
 
 
 def untrained_policy(folder: Path) -> Path:

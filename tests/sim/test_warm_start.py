@@ -19,9 +19,10 @@ from router_r1.pool import load_pool
 from router_r1.prompts import load_template
 from router_r1.protocol import Route, Search, Status, Trajectory, Turn, parse_turn
 from router_r1.rollout.policy import Generation
-from router_r1.sim import warm_start
-from router_r1.sim.demonstrations import Example, think_then_answer, think_then_search
+from router_r1.sim import SHIPPED_POLICY, warm_start
+from router_r1.sim.demonstrations import Example, think_then_answer, think_then_search, tokenizer_corpus
 from router_r1.sim.policy_check import check_policy, copies_exactly
+from router_r1.sim.tiny_policy import build_tokenizer
 from router_r1.sim.torch_policy import TorchPolicy
 from router_r1.sim.warm_start import WarmStartConfig, collate, ensure_warm_start, fingerprint, learning_rate
 from router_r1.sim.world import NAMES, World
@@ -296,12 +297,20 @@ def test_copies_are_judged_hop_by_hop():
 
 
 @pytest.mark.slow
-def test_the_warm_start_has_form_and_copies_but_does_not_route(pool, template):
-    folder = ensure_warm_start(pool=pool, template=template)
+@pytest.mark.parametrize("origin", ["shipped", "built"])
+def test_the_warm_start_has_form_and_copies_but_does_not_route(pool, template, origin):
+    """What is shipped, and what the script makes today, pass the same examination."""
+    folder = SHIPPED_POLICY if origin == "shipped" else ensure_warm_start(pool=pool, template=template)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     report = check_policy(model, tokenizer, pool, template, trajectories=1024)
     assert report.format_ok >= 0.97, report
     assert report.copied >= 0.7, report  # what fails is the second query of a decomposed question
-    assert all(abs(share - 1 / len(pool.names)) <= 0.04 for share in report.candidate_shares.values()), report
+    assert all(abs(share - 1 / len(pool.names)) <= 0.05 for share in report.candidate_shares.values()), report
     assert 0.2 <= report.em_single_hop <= 0.45, report
     assert 0.3 <= report.decomposed <= 0.7, report
+
+
+def test_the_shipped_tokenizer_is_the_one_that_the_script_builds_today(pool, template):
+    today = build_tokenizer(tokenizer_corpus(pool, template), (*pool.names, *NAMES))
+
+    assert AutoTokenizer.from_pretrained(SHIPPED_POLICY).get_vocab() == today.get_vocab()
