@@ -29,7 +29,7 @@ def runs_dir(tmp_path_factory) -> Path:
 def ppo(runs_dir) -> Path:
     """The folder of a finished PPO run."""
     steps = [f"trainer.total_training_steps={PPO_STEPS}", "trainer.save_freq=2", f"trainer.test_freq={PPO_STEPS}"]
-    done = train(runs_dir, "ppo", *SMALL, *steps, timeout=1500)  # the tiny policy may have to be built first
+    done = train(runs_dir, "ppo", *SMALL, *steps)
     assert done.code == 0, done.out + done.err
     assert "validation before (step 0) and after (step 3)" in done.out
     return runs_dir / "ppo"
@@ -168,7 +168,7 @@ def test_grpo_trains_on_two_ranks_with_two_engines(runs_dir):
     assert all(questions.count(q) % 8 == 0 for q in questions)
 
 
-def test_a_skipped_weight_sync_shows_in_the_difference_of_probabilities(ppo, runs_dir):
+def test_a_skipped_weight_sync_shows_in_the_difference_of_probabilities(runs_dir):
     """The control of the agreement test: with an engine that takes the first weights only, the difference jumps."""
     overrides = [
         "trainer.total_training_steps=2",
@@ -187,7 +187,7 @@ def test_a_skipped_weight_sync_shows_in_the_difference_of_probabilities(ppo, run
     assert rows[2]["training/rollout_probs_diff_max"] > 1e-2
 
 
-def test_real_questions_are_asked_and_answered_from_a_local_folder(ppo, runs_dir, tmp_path):
+def test_real_questions_are_asked_and_answered_from_a_local_folder(runs_dir, tmp_path):
     for dataset, splits in {"nq": ("train", "test"), "hotpotqa": ("train", "dev")}.items():
         for split in splits:
             rows = [
