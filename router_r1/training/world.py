@@ -65,7 +65,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
 
 
 def start_policy(config: DictConfig) -> Path:
-    """The policy to start from: the shipped warm start; or `sim.warm_start`, a folder or `build` for one of the run's seed."""
+    """The policy to start from: the shipped warm start; or what `sim.warm_start` names: a folder, or `build` to make one."""
     asked = config.router_r1.sim.warm_start
     if asked is None:
         return SHIPPED_POLICY
