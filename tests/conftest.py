@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,8 +18,9 @@ SLOW_TIMEOUT_S = 1200
 
 # No deadline per example: a busy machine makes any example slow now and then. The same examples every time in CI, where
 # a find that nobody can reproduce helps nobody; new ones on every run elsewhere.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+SLOW_MACHINE = [HealthCheck.too_slow]
+settings.register_profile("local", deadline=None, suppress_health_check=SLOW_MACHINE)
+settings.register_profile("ci", deadline=None, suppress_health_check=SLOW_MACHINE, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 # Loopback servers are asked directly, whatever proxy the environment names.
