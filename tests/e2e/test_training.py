@@ -112,17 +112,33 @@ def test_training_moved_the_policy(ppo):
     assert any((start[name] != after[name]).any() for name in start)
 
 
-def test_a_killed_run_resumes_with_the_same_window_and_data_order_and_stops_when_the_pool_dies(ppo, runs_dir):
-    """One run, two faults: kill -9 of the trainer after step 2, then of the pool server after the resume."""
+def start_and_kill(runs_dir: Path, name: str) -> tuple[int, str]:
+    """Start a long run, kill -9 its trainer after the checkpoint of step 2; exit code and errors of train.sh."""
     overrides = [*SMALL, "trainer.total_training_steps=30", "trainer.save_freq=1", "trainer.test_freq=-1"]
-    run_dir = runs_dir / "faults"
-    process = runner.start(["bash", "train.sh", f"runs_dir={runs_dir}", "name=faults", *overrides])
-    runner.wait_until(lambda: runs.step_of(runs.latest_checkpoint(run_dir)) >= 2, process, timeout=900)
+    process = runner.start(["bash", "train.sh", f"runs_dir={runs_dir}", f"name={name}", *overrides])
+    runner.wait_until(lambda: runs.step_of(runs.latest_checkpoint(runs_dir / name)) >= 2, process, timeout=900)
     for trainer in runner.descendants(process.pid, "router_r1.training.trainer"):
         trainer.send_signal(signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode not in (0, None)
-    assert "resume=auto name=faults" in err
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def test_a_killed_trainer_leaves_a_whole_checkpoint_and_says_how_to_go_on(runs_dir):
+    code, err = start_and_kill(runs_dir, "killed")
+
+    assert code not in (0, None)
+    assert "resume=auto name=killed" in err
+    checkpoint = runs.latest_checkpoint(runs_dir / "killed")
+    assert f"last whole checkpoint: {checkpoint}" in err
+    window = json.loads((checkpoint / runs.COST_WINDOW_FILE).read_text())["roots"]
+    assert len(window) == runs.step_of(checkpoint) * BATCH
+
+
+@pytest.mark.acceptance
+def test_a_killed_run_resumes_with_the_same_window_and_data_order_and_stops_when_the_pool_dies(ppo, runs_dir):
+    """One run, two faults: kill -9 of the trainer after step 2, then of the pool server after the resume."""
+    run_dir = runs_dir / "faults"
+    start_and_kill(runs_dir, "faults")
     resumed_from = runs.step_of(runs.latest_checkpoint(run_dir))
     window = json.loads((runs.latest_checkpoint(run_dir) / runs.COST_WINDOW_FILE).read_text())["roots"]
 
@@ -168,6 +184,7 @@ def test_grpo_trains_on_two_ranks_with_two_engines(runs_dir):
     assert all(questions.count(q) % 8 == 0 for q in questions)
 
 
+@pytest.mark.acceptance
 def test_a_skipped_weight_sync_shows_in_the_difference_of_probabilities(runs_dir):
     """The control of the agreement test: with an engine that takes the first weights only, the difference jumps."""
     overrides = [
@@ -187,6 +204,7 @@ def test_a_skipped_weight_sync_shows_in_the_difference_of_probabilities(runs_dir
     assert rows[2]["training/rollout_probs_diff_max"] > 1e-2
 
 
+@pytest.mark.acceptance
 def test_real_questions_are_asked_and_answered_from_a_local_folder(runs_dir, tmp_path):
     for dataset, splits in {"nq": ("train", "test"), "hotpotqa": ("train", "dev")}.items():
         for split in splits:
