@@ -208,7 +208,7 @@ async def test_an_endpoint_that_is_not_there_fails_after_its_tries():
 
 # ---------------------------------------------------------------- secrets
 
-SECRET = "nvapi-Qm9ndXNLZXlGb3JUZXN0cw"
+SECRET = "made-up-Qm9ndXNLZXlGb3JUZXN0cw"
 
 
 def echo(request) -> str:
