@@ -30,6 +30,7 @@ os.environ.update(
 import torch
 import verl  # noqa: F401
 from tensordict import TensorDict
+from transformers import AutoConfig
 from verl.trainer.config import CheckpointConfig
 from verl.trainer.ppo.core_algos import compute_gae_advantage_return
 from verl.utils import tensordict_utils as tu
@@ -104,10 +105,10 @@ def jagged(rows: list[torch.Tensor]) -> torch.Tensor:
     return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
 
 
-def batch(poison: str | None) -> TensorDict:
+def batch(poison: str | None, vocabulary: int) -> TensorDict:
     generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(3, 400, (n,), generator=generator) for n in PROMPT_LENGTHS]
-    responses = [torch.randint(3, 400, (n,), generator=generator) for n in RESPONSE_LENGTHS]
+    prompts = [torch.randint(3, vocabulary, (n,), generator=generator) for n in PROMPT_LENGTHS]
+    responses = [torch.randint(3, vocabulary, (n,), generator=generator) for n in RESPONSE_LENGTHS]
     masks = [torch.ones(n, dtype=torch.long) for n in RESPONSE_LENGTHS]
 
     def noise(scale: float, mean: float = 0.0) -> list[torch.Tensor]:
@@ -154,7 +155,8 @@ def batch(poison: str | None) -> TensorDict:
 def weights_after(model_path: str, model_type: str, poison: str | None) -> dict[str, torch.Tensor]:
     worker = training_worker(model_path, model_type)
     if poison != "no step":
-        worker.train_mini_batch(batch(poison))
+        vocabulary = AutoConfig.from_pretrained(model_path).vocab_size
+        worker.train_mini_batch(batch(poison, vocabulary))
     state = worker.engine.module.state_dict()
     return {k: (v.full_tensor() if hasattr(v, "full_tensor") else v).detach().clone() for k, v in state.items()}
 
