@@ -91,10 +91,10 @@ def conclusion(answer: str) -> str:
     return f"It is {answer}."
 
 
-def about(opening: str, verb: str) -> str:
-    # The domain stands right behind the verb that tells it, and the candidate right behind the domain: a tiny network
+def about(asked: str, verb: str) -> str:
+    # The domain stands close behind the verb that tells it, and the candidate right behind the domain: a tiny network
     # soon finds what is a few tokens away.
-    return f"{opening} {verb} is about {DOMAIN_OF[verb]}."
+    return f"{asked} is about {DOMAIN_OF[verb]}."
 
 
 def draw_script(rng: random.Random, names: tuple[str, ...]) -> Script:
@@ -116,13 +116,15 @@ def _draw_world(rng: random.Random) -> World:
 def _single(rng: random.Random, names: tuple[str, ...]) -> Script:
     world = _draw_world(rng)
     question = world.question(rng.choice(NAMES), rng.choice(VERBS))
-    return _ask_whole(rng, names, question.text, about(ONLY_HOP, question.hops[0].verb), SimulatedPool(world))
+    verb = question.hops[0].verb
+    return _ask_whole(rng, names, question.text, about(f"{ONLY_HOP} {verb}", verb), SimulatedPool(world))
 
 
 def _two_hop_whole(rng: random.Random, names: tuple[str, ...]) -> Script:
     world = _draw_world(rng)
     question = world.question(rng.choice(NAMES), rng.choice(VERBS), rng.choice(VERBS))
-    return _ask_whole(rng, names, question.text, about(ONLY_HOP, question.hops[-1].verb), SimulatedPool(world))
+    verb = question.hops[-1].verb
+    return _ask_whole(rng, names, question.text, about(f"{ONLY_HOP} {verb}", verb), SimulatedPool(world))
 
 
 def _ask_whole(
@@ -146,7 +148,9 @@ def _two_hop_decomposed(rng: random.Random, names: tuple[str, ...]) -> Script:
         query = hop_query(verb, entity)
         candidate = rng.choice(names)
         reply = _reply(rng, candidates, candidate, query)
-        steps.append(Step(think_then_search(about(opening, verb), candidate, query), reply))
+        # The thought puts the sub-question together, and the query copies it: the name that it needs was written last.
+        thought = about(f"{opening} {query.removesuffix('?')}", verb)
+        steps.append(Step(think_then_search(thought, candidate, query), reply))
         entity = answer_in(reply, query)
         opening = f"{conclusion(entity)} {SECOND_HOP}"
     return Script(question.text, [*steps, Step(think_then_answer(entity))])
@@ -285,7 +289,7 @@ def tokenizer_corpus(pool: RoutingPool, template: Template) -> Iterator[str]:
     asked = [f" Who {verb} the one who {verb} ?" for verb in VERBS]
     thoughts = [
         f" {opening} {verb} is about {DOMAIN_OF[verb]}. Ask ."
-        for opening in (FIRST_HOP, SECOND_HOP, ONLY_HOP)
+        for opening in (f"{FIRST_HOP} who", f"{SECOND_HOP} who", ONLY_HOP)
         for verb in VERBS
     ]
     replies = [f" {text.format(answer='', predicate='')}" for text in REPLY_TEMPLATES]
