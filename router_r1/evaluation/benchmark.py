@@ -33,7 +33,7 @@ from router_r1.evaluation.session import Session, open_session
 from router_r1.rewards.compose import RewardConfig, score
 from router_r1.rewards.cost import NEUTRAL
 from router_r1.rollout.model_folder import load_tokenizer
-from router_r1.training.runs import provenance
+from router_r1.runs import provenance
 
 _FILE_WIDTH = 120  # characters of the table where there is no terminal
 TRAJECTORIES_FILE = "trajectories.jsonl"

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from router_r1 import runs
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, check_api_keys, load_pool
 from router_r1.prompts import Template, load_template
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path, model_config
 from router_r1.rollout.sampling import Sampling
-from router_r1.training import runs
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SIMULATED_POOL = PROJECT_ROOT / "configs" / "pools" / "sim.yaml"

@@ -17,8 +17,8 @@ from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from router_r1.atomic import write_text
 from router_r1.pool import load_pool
+from router_r1.runs import COST_WINDOW_FILE
 from router_r1.training import services
-from router_r1.training.runs import COST_WINDOW_FILE
 
 
 class CheckpointHook(CheckpointCallback):

@@ -22,10 +22,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from router_r1 import processes
+from router_r1 import processes, runs
 from router_r1.errors import ConfigError
 from router_r1.training import config as cfg
-from router_r1.training import report, runs, world
+from router_r1.training import report, world
 from router_r1.training.trainer import ERROR_FILE, EXIT_CODES
 
 # A table in a log file or a pipe is not cut to the 80 columns of a terminal that is not there.

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from router_r1.atomic import write_text
-from router_r1.training.runs import read_metrics
+from router_r1.runs import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # imported for real only when a picture is drawn

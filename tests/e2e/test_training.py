@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from router_r1.training import runs
+from router_r1 import runs
 from router_r1.training.report import validation_by_source
 from tests.e2e import runner
 from tests.e2e.runner import SMALL, train

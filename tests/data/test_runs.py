@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from router_r1.training import runs
+from router_r1 import runs
 
 
 def checkpoint(run_dir: Path, step: int, *, window: bool = True, model: bool = True) -> Path:
