@@ -43,6 +43,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from router_r1.atomic import write_text
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, load_pool
 from router_r1.prompts import Template, load_template
@@ -66,6 +67,9 @@ CACHE_VARIABLE = "ROUTER_R1_CACHE"
 
 RECIPE = 1
 """Raise it when the code changes what is built without changing the demonstrations or `WarmStartConfig`."""
+
+RECORD = "warm_start.json"
+"""Beside the weights: the seed and the fingerprint that they were built with."""
 
 # Enough demonstrations to notice any change of their wording.
 _FINGERPRINTED = 200
@@ -210,6 +214,8 @@ def build_warm_start(
         trainer.train()
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    made_by = {"seed": seed, "fingerprint": fingerprint(seed, pool, template, config)}
+    write_text(folder / RECORD, json.dumps(made_by, indent=2) + "\n")
 
 
 def _training_arguments(scratch: Path, steps: int, seed: int) -> TrainingArguments:
