@@ -2,7 +2,6 @@
 # The project's tests, in the project's own environment, which is made first if it is not there.
 #
 #   bash scripts/run_tests.sh [PYTEST ARGUMENT...]         everything: linters, types, quick tests, engines, training, end to end
-#   bash scripts/run_tests.sh -m acceptance                long scenarios that the line above leaves out: resume, outage, lost weight sync
 #   bash scripts/run_tests.sh quick [PYTEST ARGUMENT...]   what to run while writing code: under 2 minutes
 set -euo pipefail
 
@@ -28,4 +27,4 @@ if [ "$part" = quick ]; then
     exec "$python" -m pytest -m "not slow" --durations=10 "$@"
 fi
 "$python" -m mypy
-exec "$python" -m pytest -m "not acceptance" --durations=25 "$@"
+exec "$python" -m pytest --durations=25 "$@"

@@ -24,6 +24,13 @@ SMALL = (
 """A run of the default experiment that needs a few seconds a step."""
 
 
+PROBED = (
+    "ray_kwargs.ray_init.runtime_env.env_vars.VERL_USE_EXTERNAL_MODULES="
+    "'router_r1.training.cpu.platform,tests.e2e.log_prob_probe'",
+)
+"""Adds log_prob_probe's metric to a run."""
+
+
 @dataclass
 class Finished:
     code: int
@@ -31,14 +38,10 @@ class Finished:
     err: str
 
 
-def command(*args: str | Path) -> list[str]:
-    """`bash train.sh ...` or `bash test.sh ...`, by this interpreter's own environment."""
-    return [str(a) for a in args]
-
-
 def environment() -> dict[str, str]:
-    """The environment of these tests' own Python, so that no command installs another one."""
-    return {**os.environ, "ROUTER_R1_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
+    """The environment of these tests' own Python, so that no command installs another one; `tests` can be imported."""
+    python_path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "ROUTER_R1_VENV": sys.prefix, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path}
 
 
 def run(args: Sequence[str | Path], *, timeout: float, **extra_env: str) -> Finished:
