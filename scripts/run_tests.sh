@@ -23,8 +23,13 @@ export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_DATASE
 
 "$python" -m ruff check --quiet .
 "$python" -m ruff format --check --quiet .
+quick=(-m "not slow" -n auto --maxprocesses=4)
 if [ "$part" = quick ]; then
-    exec "$python" -m pytest -m "not slow" --durations=10 "$@"
+    exec "$python" -m pytest "${quick[@]}" --durations=10 "$@"
 fi
 "$python" -m mypy
-exec "$python" -m pytest --durations=25 "$@"
+if [ $# -gt 0 ]; then
+    exec "$python" -m pytest "$@"
+fi
+"$python" -m pytest "${quick[@]}"
+exec "$python" -m pytest -m slow --durations=25
