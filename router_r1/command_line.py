@@ -14,14 +14,14 @@ from router_r1.errors import ConfigError
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
-def exit_code_of(command: Callable[[], object], *, if_interrupted: str = "") -> int:
+def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], str] = str) -> int:
     """Run a command; its exit code. What went wrong is told on standard error in one line.
 
     0: done; 2: refused, because something the user wrote is wrong; 1: failed (engine, policy endpoint or pool server,
     which say in their error what happened); 130: Ctrl-C.
 
     Args:
-        if_interrupted: said after Ctrl-C and after a failure; how to go on.
+        how_to_go_on: what to say after Ctrl-C and after a failure; by default nothing.
     """
     try:
         command()
@@ -29,11 +29,10 @@ def exit_code_of(command: Callable[[], object], *, if_interrupted: str = "") -> 
         print(f"error: {fault}", file=sys.stderr)
         return EXIT_REFUSED
     except RuntimeError as fault:
-        print(f"error: {fault}{f'; {if_interrupted}' if if_interrupted else ''}", file=sys.stderr)
+        print("; ".join(filter(None, [f"error: {fault}", how_to_go_on()])), file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        if if_interrupted:
-            print(f"interrupted; {if_interrupted}", file=sys.stderr)
+        print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_OK
 

@@ -151,7 +151,8 @@ def test_a_policy_that_is_not_there_ends_in_one_line(ask):
 def test_a_policy_that_dies_is_an_error_and_no_answer(ask, policy):
     policy.dies_after = 1
     code, out, err = ask()
-    assert (code, out) == (1, "")
+    assert code == 1
+    assert "Answer:" not in out
     assert "engine is dead" in err
 
 
