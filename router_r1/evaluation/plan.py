@@ -18,6 +18,7 @@ from router_r1.prompts import Template, load_template
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import model_config
 from router_r1.rollout.sampling import Sampling
+from router_r1.sim.qa_book import find_files
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SIMULATED_POOL = PROJECT_ROOT / "configs" / "pools" / "sim.yaml"
@@ -42,6 +43,7 @@ class Options:
     seed: int = 0
     tensor_parallel_size: int = 1
     replicas: int | None = None
+    sim_qa: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class Plan:
     seed: int
     tensor_parallel_size: int
     replicas: int | None  # engines in a Ray cluster; None: one, in this process
+    sim_qa: tuple[str, ...]  # FlashRAG files or folders whose questions the simulated candidates know
 
     def as_config(self) -> dict[str, Any]:
         """What the results depend on, as JSON types; no secrets."""
@@ -73,6 +76,7 @@ class Plan:
             "pool_name": self.pool.name,
             "candidates": [c.model_dump(mode="json") for c in self.pool.candidates],
             "simulated": self.simulated,
+            "sim_qa": list(self.sim_qa),
             "template": self.template.name,
             "limits": vars(self.limits),
             "sampling": vars(self.sampling),
@@ -100,6 +104,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     candidates = parser.add_argument_group("candidates")
     candidates.add_argument("--pool", metavar="FILE", help="routing pool (default: the run's)")
     candidates.add_argument("--template", metavar="NAME", help="prompt template (default: the run's, or by the model)")
+    candidates.add_argument(
+        "--sim_qa",
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="for the simulated pool: FlashRAG files or folders whose questions it knows (default: the run's)",
+    )
     candidates.add_argument("--api_base", metavar="URL", help="endpoint of all candidates, instead of the pool file's")
     candidates.add_argument(
         "--api_key",
@@ -140,6 +151,10 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
         raise ConfigError("command line", "--pool", None, "is needed: this policy comes from no run that names a pool")
     simulated = _is_simulated(options, run, Path(pool_file))
     pool = load_pool(pool_file, base_url=_ANY_ENDPOINT if simulated else options.api_base)
+    if options.sim_qa:
+        if not simulated:
+            raise ConfigError("command line", "--sim_qa", None, "is for the simulated pool only; leave it out")
+        find_files(options.sim_qa)
     if options.api_key:
         pool = _grant_key(pool, options.api_key)
     if not simulated:
@@ -158,6 +173,7 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
         seed=options.seed,
         tensor_parallel_size=options.tensor_parallel_size,
         replicas=options.replicas,
+        sim_qa=tuple(options.sim_qa or run.get("qa", ())) if simulated else (),
     )
 
 

@@ -131,6 +131,6 @@ def _serve_pool(plan: Plan, stack: AsyncExitStack) -> str:
         Path(folder, "pool_server.log"),
         seed=plan.run.get("seed", plan.seed),
         latency_scale=plan.run.get("latency_scale", 1.0),
-        qa=plan.run.get("qa", ()),
+        qa=plan.sim_qa,
     )
     return stack.enter_context(server)

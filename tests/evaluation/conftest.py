@@ -106,7 +106,8 @@ class CandidateServer(JsonServer):
 class PolicyServer(JsonServer):
     """A served policy: asks Atlas-7B the question as it stands, then answers with what it was told.
 
-    From `dies_after` requests on it refuses; with a `gate`, first turns wait there for each other.
+    From `dies_after` requests on it refuses; with a `gate`, first turns wait there for each other; questions about a
+    country in `held_back` wait until it is `let_go`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,6 +117,8 @@ class PolicyServer(JsonServer):
         self.dies_after: int | None = None
         self.gate: threading.Barrier | None = None
         self.candidate = "Atlas-7B"
+        self.held_back: set[str] = set()
+        self.let_go = threading.Event()
         self._lock = threading.Lock()  # the tokenizer is no concurrent one
 
     def reply(self, request):
@@ -125,6 +128,8 @@ class PolicyServer(JsonServer):
             context = self.tokenizer.decode(request["prompt"])
         told = re.findall(r"<information> It is (\w+)\. </information>", context)
         question = re.findall(r"Question: (.*?)<\|im_end\|>", context, re.DOTALL)[-1]
+        if any(country in question for country in self.held_back):
+            self.let_go.wait(60)
         if "<information>" not in context:
             if self.gate is not None:
                 self.gate.wait()

@@ -25,7 +25,8 @@ def record(source="nq", index=0, sample=0, **changes):
         {"text": "<answer>", "action": "answer", "invalid_reason": "", "route": None, "observation": ""},
     ]
     return {
-        "data_source": source, "id": str(index), "index": index, "sample": sample, "question": "q", "golden_answers": ["a"],
+        "data_source": source, "id": str(index), "index": index, "sample": sample, "question": "q",
+        "golden_answers": ["a"],
         "em": 1.0, "f1": 1.0, "format_error": "", "latency_s": 0.5, "answer": "a", "status": "answered", "routes": 1,
         "failed_routes": 0, "raw_cost": 2.0, "spend_usd": 1e-6, "policy_tokens": 9, "turns": turns, **changes,
     }  # fmt: skip
