@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -119,9 +119,11 @@ class PolicyServer(JsonServer):
         self.candidate = "Atlas-7B"
         self.held_back: set[str] = set()
         self.let_go = threading.Event()
+        self.on_request: Callable[[], object] = lambda: None
         self._lock = threading.Lock()  # the tokenizer is no concurrent one
 
     def reply(self, request):
+        self.on_request()
         if self.dies_after is not None and len(self.requests) > self.dies_after:
             return 400, {"error": {"message": "engine is dead"}}
         with self._lock:
