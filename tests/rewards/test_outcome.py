@@ -158,20 +158,9 @@ def test_ten_thousand_pairs_agree_with_the_definition():
 # its article and "théâtre" does not.
 
 AWKWARD = [
-    *"aAtThHeE nN'’.,!?-_—“”()0٣１",
-    "\u00a0",
-    "\u3000",
-    "\u0301",
-    "é",
-    "ß",
-    "İ",
-    "東",
-    "ａ",
-    "🙂",
-    "the",
-    " a ",
-    " an ",
-    "The ",
+    *"aAtThHeE nN'’.,!?-_—“”()0٣１éßİ東ａ🙂\u00a0\u3000\u0301",
+    *["the", " a ", " an ", "The "],
+    *[" "] * 10,
 ]
 
 
