@@ -20,6 +20,7 @@ from router_r1.errors import ConfigError
 from router_r1.evaluation.plan import Plan, add_arguments, make_plan, options_of
 from router_r1.evaluation.records import trajectory_record
 from router_r1.evaluation.rendering import printable, render_answered, render_turn
+from router_r1.evaluation.runner import first_error
 from router_r1.evaluation.session import Session, open_session
 from router_r1.protocol import Trajectory, Turn
 
@@ -124,13 +125,13 @@ async def _ask_all(session: Session, questions: Sequence[str], answers: _Answers
         trajectory = await session.ask(questions[number], request_id=_request_id(number))
         return trajectory, time.monotonic() - started
 
-    tasks = [asyncio.ensure_future(one(number)) for number in range(len(questions))]
     try:
-        for question, task in zip(questions, tasks, strict=True):
-            answers.whole(question, *await task)
-    finally:
-        for task in tasks:
-            task.cancel()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number)) for number in range(len(questions))]
+            for question, task in zip(questions, tasks, strict=True):
+                answers.whole(question, *await task)
+    except BaseExceptionGroup as faults:
+        raise first_error(faults) from None
 
 
 async def _converse(session: Session, answers: _Answers) -> None:

@@ -81,10 +81,12 @@ def open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> list[
 
 def setting_of(plan: Plan, questions: Sequence[Question], n_samples: int) -> dict[str, Any]:
     """What the trajectories depend on. How many engines make them is no part of it."""
-    asked = [(q.data_source, q.index, q.text, q.golden, list(map(dict, q.messages))) for q in questions]
-    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for q in questions:
+        asked = [q.data_source, q.index, q.text, q.golden, list(map(dict, q.messages))]
+        digest.update(json.dumps(asked).encode())
     config = {key: value for key, value in plan.as_config().items() if key not in ("base_urls", "replicas")}
-    return {**config, "n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest}
+    return {**config, "n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest.hexdigest()}
 
 
 async def run_benchmark(
@@ -140,13 +142,14 @@ async def roll_out_all(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(question, sample)) for question, sample in asked]
     except BaseExceptionGroup as faults:
-        raise _first(faults) from None
+        raise first_error(faults) from None
     return [task.result() for task in tasks]
 
 
-def _first(faults: BaseExceptionGroup) -> BaseException:
+def first_error(faults: BaseExceptionGroup) -> BaseException:
+    """What ended a task group."""
     first = faults.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class _Tally(AbstractContextManager["_Tally"]):

@@ -66,6 +66,9 @@ class JsonServer:
             daemon_threads = True
             request_queue_size = 64
 
+            def handle_error(self, *_):
+                """A client that was killed resets its connection; that is no news here."""
+
         server = Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
