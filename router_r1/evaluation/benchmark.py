@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from router_r1.command_line import exit_code_of, positive, results_only
 from router_r1.errors import ConfigError
@@ -19,6 +20,7 @@ from router_r1.evaluation.report import write_report
 from router_r1.evaluation.results import summarise, write_results
 from router_r1.evaluation.runner import SETTING_FILE, open_folder, run_benchmark, setting_of
 from router_r1.evaluation.tables import console_for, sheets, show
+from router_r1.qa_data.parquet import read_provenance
 from router_r1.runs import provenance
 
 
@@ -67,18 +69,30 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     done = open_folder(folder, setting, resume=arguments.resume)
     with results_only() as out:
         records = asyncio.run(run_benchmark(plan, questions, folder, n_samples=arguments.n_samples, done=done))
-        facts = {
+        facts: dict[str, Any] = {
             "seed": plan.seed,
             "n_samples": arguments.n_samples,
             "data": [str(file) for file in files],
+            "draws": {str(file): read_provenance(file) for file in files},
             "config": plan.as_config(),
+            "notes": _notes(plan),
             **provenance(PROJECT_ROOT),
         }
         results = summarise(records, plan.pool.names)
         write_results(folder, results, facts)
         report = write_report(folder, results, records, write_figures(folder, results), facts)
         show(console_for(out), sheets(results))
+        for note in facts["notes"]:
+            print(f"note: {note}", file=out)
         print(f"results: {folder}\nreport: {report}", file=out)
+
+
+def _notes(plan: Plan) -> list[str]:
+    """What a reader of the figures must know."""
+    notes = ["these are the figures of the questions asked, not of the whole data sets"]
+    if plan.simulated:
+        notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
+    return notes
 
 
 def _check_samples(n_samples: int, plan: Plan) -> None:

@@ -30,13 +30,18 @@ def write_report(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("router_r1.evaluation", "templates"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("router_r1.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"printable": shortened, "segments": _segments, "route": _route}
     page = environment.get_template("report.html").render(
         sheets=sheets(results),
         figures=[(path.stem, base64.b64encode(path.read_bytes()).decode("ascii")) for path in figures],
         samples={name: sample(records, name) for name in ordered(results.datasets)},
+        notes=facts.get("notes", []),
         facts=json.dumps(facts, indent=2, ensure_ascii=False),
     )
     path = folder / "report.html"

@@ -50,10 +50,15 @@ class _RemotePolicy:
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
         """See `Policy.generate`. Cancelling it aborts the request in the engine."""
+        import ray
         from ray.exceptions import RayError
 
+        generation = self._actor.generate.remote(list(token_ids), max_tokens, list(stop), request_id)
         try:
-            return await self._actor.generate.remote(list(token_ids), max_tokens, list(stop), request_id)
+            return await generation
+        except asyncio.CancelledError:
+            ray.cancel(generation)
+            raise
         except RayError as fault:
             raise RuntimeError(f"a replica of the policy failed: {_last_line(fault)}") from fault
 
@@ -78,11 +83,7 @@ async def ray_policy(
 
     started_here = not ray.is_initialized()
     if started_here:
-        try:
-            ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as fault:
-            remedy = f"the Ray cluster cannot be reached: {_last_line(fault)}"
-            raise ConfigError("environment", "RAY_ADDRESS", os.environ.get("RAY_ADDRESS"), remedy) from None
+        _connect()
     try:
         actor = ray.remote(_Engine).options(**_resources(ray.cluster_resources(), replicas, tensor_parallel_size))
         actors = [actor.remote() for _ in range(replicas)]
@@ -101,6 +102,19 @@ async def ray_policy(
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _connect() -> None:
+    """To the cluster of `RAY_ADDRESS`, or to one started on this machine."""
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    of_ones_own = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **of_ones_own)
+    except (ConnectionError, ValueError, RuntimeError) as fault:
+        remedy = f"the Ray cluster cannot be reached: {_last_line(fault)}"
+        raise ConfigError("environment", "RAY_ADDRESS", address, remedy) from None
 
 
 def _resources(cluster: dict[str, float], replicas: int, gpus_each: int) -> dict[str, Any]:
