@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from router_r1 import runs
+from router_r1.command_line import positive
 from router_r1.errors import ConfigError
+from router_r1.evaluation.checkpoints import find_policy, newest_policy
 from router_r1.pool import RoutingPool, check_api_keys, load_pool
 from router_r1.prompts import Template, load_template
 from router_r1.rollout.loop import RolloutLimits
-from router_r1.rollout.model_folder import check_model_path, model_config
+from router_r1.rollout.model_folder import model_config
 from router_r1.rollout.sampling import Sampling
+from router_r1.sim.qa_book import find_files
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SIMULATED_POOL = PROJECT_ROOT / "configs" / "pools" / "sim.yaml"
@@ -28,7 +32,7 @@ class Options:
 
     run: str | None = None
     model_path: str | None = None
-    base_url: str | None = None
+    base_url: Sequence[str] | None = None
     pool: str | None = None
     template: str | None = None
     api_base: str | None = None
@@ -38,14 +42,16 @@ class Options:
     top_p: float = 1.0
     seed: int = 0
     tensor_parallel_size: int = 1
+    replicas: int | None = None
+    sim_qa: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A checked answer to: which policy, which candidates, which prompt, which limits."""
 
-    model_path: str | None  # None: whatever the endpoint serves
-    base_url: str | None
+    model_path: str | None  # None: whatever the endpoints serve
+    base_urls: tuple[str, ...]  # where it is served, all the same; (): by an engine of our own
     pool: RoutingPool  # if simulated, with endpoints still to be filled in
     pool_file: Path
     template: Template
@@ -56,17 +62,21 @@ class Plan:
     simulated: bool  # the pool is served by ourselves, for as long as it is needed
     seed: int
     tensor_parallel_size: int
+    replicas: int | None  # engines in a Ray cluster; None: one, in this process
+    sim_qa: tuple[str, ...]  # FlashRAG files or folders whose questions the simulated candidates know
 
     def as_config(self) -> dict[str, Any]:
         """What the results depend on, as JSON types; no secrets."""
         return {
             "model_path": self.model_path,
-            "base_url": self.base_url,
+            "base_urls": list(self.base_urls),
+            "replicas": self.replicas,
             "run": str(self.run_dir) if self.run_dir else None,
             "pool": str(self.pool_file),
             "pool_name": self.pool.name,
             "candidates": [c.model_dump(mode="json") for c in self.pool.candidates],
             "simulated": self.simulated,
+            "sim_qa": list(self.sim_qa),
             "template": self.template.name,
             "limits": vars(self.limits),
             "sampling": vars(self.sampling),
@@ -76,9 +86,16 @@ class Plan:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command-line form of `Options`."""
     policy = parser.add_argument_group("policy")
-    policy.add_argument("--model_path", metavar="DIR", help="Hugging Face folder (default: that of the newest run)")
+    policy.add_argument(
+        "--model_path",
+        metavar="DIR",
+        help="Hugging Face folder, hub id, or checkpoint folder of veRL (default: that of the newest run)",
+    )
     policy.add_argument("--run", metavar="NAME", help="run of train.sh whose checkpoint, pool and prompt are used")
-    policy.add_argument("--base_url", metavar="URL", help="ask a policy that is served there (vllm serve)")
+    policy.add_argument(
+        "--base_url", nargs="+", metavar="URL", help="ask a policy that is served there (vllm serve), at one or more"
+    )
+    policy.add_argument("--replicas", type=positive, metavar="N", help="engines in a Ray cluster ($RAY_ADDRESS)")
     policy.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     policy.add_argument("--top_p", type=float, default=1.0)
     policy.add_argument("--seed", type=int, default=0, help="of sampling (default: 0)")
@@ -87,6 +104,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     candidates = parser.add_argument_group("candidates")
     candidates.add_argument("--pool", metavar="FILE", help="routing pool (default: the run's)")
     candidates.add_argument("--template", metavar="NAME", help="prompt template (default: the run's, or by the model)")
+    candidates.add_argument(
+        "--sim_qa",
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="for the simulated pool: FlashRAG files or folders whose questions it knows (default: the run's)",
+    )
     candidates.add_argument("--api_base", metavar="URL", help="endpoint of all candidates, instead of the pool file's")
     candidates.add_argument(
         "--api_key",
@@ -112,24 +136,32 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
     model_path = options.model_path
     if model_path is None and options.base_url is None:
         assert run_dir is not None  # with no policy named, a run was found or an error raised
-        folder = _policy_folder(run_dir)
+        folder = newest_policy(run_dir)
         if folder is None:
             raise ConfigError("command line", "--run", run_dir.name, "has no checkpoint yet; name another, or train on")
         model_path = str(folder)
     if model_path is not None:
-        check_model_path("command line", "--model_path", model_path)
+        model_path = find_policy("command line", "--model_path", model_path)
+    if options.base_url and options.replicas:
+        raise ConfigError(
+            "command line", "--replicas", options.replicas, "starts engines; --base_url names running ones"
+        )
     pool_file = options.pool or run.get("pool")
     if pool_file is None:
         raise ConfigError("command line", "--pool", None, "is needed: this policy comes from no run that names a pool")
     simulated = _is_simulated(options, run, Path(pool_file))
     pool = load_pool(pool_file, base_url=_ANY_ENDPOINT if simulated else options.api_base)
+    if options.sim_qa:
+        if not simulated:
+            raise ConfigError("command line", "--sim_qa", None, "is for the simulated pool only; leave it out")
+        find_files(options.sim_qa)
     if options.api_key:
         pool = _grant_key(pool, options.api_key)
     if not simulated:
         check_api_keys(pool)
     return Plan(
         model_path=model_path,
-        base_url=options.base_url,
+        base_urls=tuple(dict.fromkeys(options.base_url or ())),
         pool=pool,
         pool_file=Path(pool_file),
         template=load_template(options.template or run.get("template") or _template_for(model_path)),
@@ -140,6 +172,8 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
         simulated=simulated,
         seed=options.seed,
         tensor_parallel_size=options.tensor_parallel_size,
+        replicas=options.replicas,
+        sim_qa=tuple(options.sim_qa or run.get("qa", ())) if simulated else (),
     )
 
 
@@ -153,15 +187,16 @@ def _find_run(options: Options, runs_dir: Path) -> Path | None:
             )
         return folder.resolve()
     if options.model_path is not None:
-        above = Path(options.model_path).expanduser().resolve().parents
+        named = Path(options.model_path).expanduser().resolve()
+        above = (named, *named.parents)
         return next((folder for folder in above if (folder / "run.json").is_file()), None)
     if options.base_url is not None:
         return None
-    trained = [folder for folder in _all_runs(runs_dir) if _policy_folder(folder) is not None]
+    trained = [folder for folder in _all_runs(runs_dir) if newest_policy(folder) is not None]
     if not trained:
         remedy = f"is needed: there is no trained policy in {runs_dir} yet (bash train.sh makes one)"
         raise ConfigError("command line", "--model_path", None, remedy)
-    return max(trained, key=lambda folder: _policy_folder(folder).stat().st_mtime).resolve()  # type: ignore[union-attr]
+    return max(trained, key=lambda folder: newest_policy(folder).stat().st_mtime).resolve()  # type: ignore[union-attr]
 
 
 def _all_runs(runs_dir: Path) -> list[Path]:
@@ -170,13 +205,6 @@ def _all_runs(runs_dir: Path) -> list[Path]:
 
 def _names(runs_dir: Path) -> str:
     return ", ".join(folder.name for folder in _all_runs(runs_dir)) or "none"
-
-
-def _policy_folder(run_dir: Path) -> Path | None:
-    """The newest policy of a run in Hugging Face format."""
-    checkpoint = runs.latest_checkpoint(run_dir)
-    folder = checkpoint / "actor" / "huggingface" if checkpoint else run_dir / "hf"
-    return folder.resolve() if folder.is_dir() else None
 
 
 def _is_simulated(options: Options, run: dict[str, Any], pool_file: Path) -> bool:

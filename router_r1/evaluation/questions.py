@@ -43,6 +43,7 @@ def read_questions(files: Sequence[str | Path], plan: Plan, *, render: bool, lim
     import pyarrow.parquet as pq
 
     questions: list[Question] = []
+    places: dict[tuple[str, int], str] = {}
     taken: dict[str, int] = {}
     for file in files:
         check_parquet(file)
@@ -51,7 +52,12 @@ def read_questions(files: Sequence[str | Path], plan: Plan, *, render: bool, lim
             if limit is not None and taken.get(source, 0) >= limit:
                 continue
             taken[source] = taken.get(source, 0) + 1
-            questions.append(_question(row, f"{file}: row {number}", plan, render))
+            question = _question(row, f"{file}: row {number}", plan, render)
+            first = places.setdefault((source, question.index), question.place)
+            if first != question.place:
+                remedy = f"is that of {first}, too; name every file once, and give every row an index of its own"
+                raise ConfigError(question.place, "extra_info.index", question.index, remedy)
+            questions.append(question)
     return questions
 
 

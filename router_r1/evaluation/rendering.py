@@ -6,10 +6,11 @@ Everything the policy, a candidate or a user wrote is shown as text: neither mar
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from rich.text import Text
 
-from router_r1.protocol import ANSWER, INFORMATION, SEARCH, THINK, Route, Trajectory, Turn, find_tags
+from router_r1.protocol import ANSWER, INFORMATION, SEARCH, THINK, Route, Turn, find_tags
 
 _STYLES = {THINK: "dim", SEARCH: "yellow", INFORMATION: "cyan", ANSWER: "bold green"}
 _TAG_STYLES = {THINK: "magenta", SEARCH: "bold yellow", INFORMATION: "bold cyan", ANSWER: "bold green"}
@@ -22,31 +23,48 @@ def printable(text: str) -> str:
     return _UNSAFE.sub("\ufffd", text)
 
 
-def render_trajectory(trajectory: Trajectory) -> Text:
-    """All turns, each followed by its route and its observation."""
-    return Text("\n").join(_render_turn(turn) for turn in trajectory.turns)
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a trajectory's text: a tag, or what stands inside one, or outside of all."""
+
+    text: str
+    within: str  # name of the tag, "" outside
+    is_tag: bool
 
 
-def _render_turn(turn: Turn) -> Text:
-    text = render_tagged(turn.text.strip())
+def segments(text: str) -> list[Segment]:
+    """Printable text, cut at its tags."""
+    text = printable(text)
+    found, at, within = [], 0, ""
+    for tag in find_tags(text):
+        found.append(Segment(text[at : tag.start], within, False))
+        found.append(Segment(text[tag.start : tag.end], tag.name, True))
+        at, within = tag.end, "" if tag.closes else tag.name
+    found.append(Segment(text[at:], within, False))
+    return [segment for segment in found if segment.text]
+
+
+def render_turn(turn: Turn) -> Text:
+    """What the policy wrote."""
+    return render_tagged(turn.text.strip())
+
+
+def render_answered(turn: Turn) -> Text:
+    """What came of it: the route, or why there was none, and the observation; empty if the turn was the last."""
+    lines = []
     if turn.route is not None:
-        text.append("\n").append(describe_route(turn.route), style="dim italic")
+        lines.append(Text(describe_route(turn.route), style="dim italic"))
     elif turn.invalid_reason:
-        text.append("\n").append(f"not dispatched: {printable(turn.invalid_reason)}", style="red")
+        lines.append(Text(f"not dispatched: {printable(turn.invalid_reason)}", style="red"))
     if turn.observation:
-        text.append("\n").append_text(render_tagged(turn.observation.strip()))
-    return text
+        lines.append(render_tagged(turn.observation.strip()))
+    return Text("\n").join(lines)
 
 
 def render_tagged(text: str) -> Text:
     """Tags in colour, and what stands between them."""
-    text = printable(text)
-    rendered, at, style = Text(), 0, ""
-    for tag in find_tags(text):
-        rendered.append(text[at : tag.start], style=style)
-        rendered.append(text[tag.start : tag.end], style=_TAG_STYLES[tag.name])
-        at, style = tag.end, "" if tag.closes else _STYLES[tag.name]
-    return rendered.append(text[at:], style=style)
+    styles = {True: _TAG_STYLES, False: _STYLES}
+    return Text.assemble(*((s.text, styles[s.is_tag].get(s.within, "")) for s in segments(text)))
 
 
 def describe_route(route: Route) -> str:

@@ -13,7 +13,7 @@ A fault of the engine or of the dispatcher propagates: it is neither a last turn
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,12 +97,14 @@ async def run_trajectory(
     tokenizer: PreTrainedTokenizerBase,
     limits: RolloutLimits,
     request_id: str,
+    watch: Callable[[Turn], None] | None = None,
 ) -> Trajectory:
     """Let the policy think, route and answer, until it has answered or a budget runs out.
 
     Args:
         prompt_ids: [prompt_length], see `tokens.encode_prompt`.
         request_id: unique among the trajectories in flight; all turns are generated under it.
+        watch: told of every turn as soon as it is generated, and once more when its observation is there.
 
     Returns:
         The trajectory. It has no policy token at all only if the engine returned none for the first turn. If the engine
@@ -128,6 +130,8 @@ async def run_trajectory(
             return trajectory
         turn = _read_turn(generation, tokenizer)
         trajectory.turns.append(turn)
+        if watch is not None:
+            watch(turn)
         context += turn.token_ids
         room = min(limits.max_obs_length, left - len(turn.token_ids) - _reserve(limits))
         status = _end_of(trajectory, generation, room, limits, tokenizer)
@@ -137,6 +141,8 @@ async def run_trajectory(
         body = await _act(turn, dispatcher, pool)
         turn.observation_ids, turn.observation = encode_observation(tokenizer, body, room)
         context += turn.observation_ids
+        if watch is not None:
+            watch(turn)
 
 
 def _check_budget(

@@ -66,6 +66,7 @@ BAD_ROWS = {
     "golden_answers must be": {**GOOD, "golden_answers": "Ada"},
     "golden_answers must be a list": {**GOOD, "golden_answers": []},
     "golden_answers must be a list of at least one non-empty": {**GOOD, "golden_answers": ["Ada", ""]},
+    "holds a lone surrogate": {**GOOD, "question": "who \ud800 sang"},
 }
 
 
@@ -90,9 +91,21 @@ def test_an_empty_or_unreadable_file_is_refused(tmp_path):
         read_questions(jsonl(tmp_path / "empty.jsonl"))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_questions(tmp_path / "missing.jsonl")
-    (tmp_path / "latin.jsonl").write_bytes(b'{"id": "\xff"}')
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_questions(tmp_path / "latin.jsonl")
+
+
+def test_one_line_of_broken_utf8_does_not_spoil_the_rest(tmp_path, caplog):
+    path = jsonl(tmp_path / "test.jsonl", *good_rows(120))
+    path.write_bytes(path.read_bytes() + b'{"id": "\xff"}\n')
+    with caplog.at_level(logging.WARNING):
+        assert len(read_questions(path)) == 120
+    assert f"{path}:121: no valid UTF-8" in caplog.text
+
+
+def test_the_share_of_bad_rows_that_is_skipped_can_be_chosen(tmp_path):
+    path = jsonl(tmp_path / "test.jsonl", *good_rows(3), "{")
+    assert len(read_questions(path, max_bad_share=0.25)) == 3
+    with pytest.raises(ConfigError, match=r"test.jsonl:4: .*1 of 4 rows are bad"):
+        read_questions(path, max_bad_share=0.24)
 
 
 def test_an_unknown_data_set_lists_what_is_there(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,6 +66,9 @@ class JsonServer:
             daemon_threads = True
             request_queue_size = 64
 
+            def handle_error(self, *_):
+                """A client that was killed resets its connection; that is no news here."""
+
         server = Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -106,7 +109,8 @@ class CandidateServer(JsonServer):
 class PolicyServer(JsonServer):
     """A served policy: asks Atlas-7B the question as it stands, then answers with what it was told.
 
-    From `dies_after` requests on it refuses; with a `gate`, first turns wait there for each other.
+    From `dies_after` requests on it refuses; with a `gate`, first turns wait there for each other; questions about a
+    country in `held_back` wait until it is `let_go`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,15 +120,21 @@ class PolicyServer(JsonServer):
         self.dies_after: int | None = None
         self.gate: threading.Barrier | None = None
         self.candidate = "Atlas-7B"
+        self.held_back: set[str] = set()
+        self.let_go = threading.Event()
+        self.on_request: Callable[[], object] = lambda: None
         self._lock = threading.Lock()  # the tokenizer is no concurrent one
 
     def reply(self, request):
+        self.on_request()
         if self.dies_after is not None and len(self.requests) > self.dies_after:
             return 400, {"error": {"message": "engine is dead"}}
         with self._lock:
             context = self.tokenizer.decode(request["prompt"])
         told = re.findall(r"<information> It is (\w+)\. </information>", context)
         question = re.findall(r"Question: (.*?)<\|im_end\|>", context, re.DOTALL)[-1]
+        if any(country in question for country in self.held_back):
+            self.let_go.wait(60)
         if "<information>" not in context:
             if self.gate is not None:
                 self.gate.wait()

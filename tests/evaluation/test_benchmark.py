@@ -45,9 +45,12 @@ def test_results_per_data_set_and_their_unweighted_mean(bench, questions):
     assert (easy["tokens_in"], easy["tokens_out"]) == (10, 4)
     assert 0 < easy["latency_p50_s"] <= easy["latency_p95_s"]
     assert (easy["share/Atlas-7B"], easy["share/Borealis-70B"], easy["status/answered"]) == (1, 0, 1)
-    shown = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.split()}
-    assert shown["easy"][:7] == ["5", "1.000", "1.000", "1.000", "2", "1.00", "0"]
-    assert shown["mean"][:2] == ["7", "0.750"]
+    shown = {line.split()[0]: line.split()[1:] for line in reversed(out.splitlines()) if line.split()}
+    assert shown["EM"] == ["1.000", "0.500", "0.750"]
+    assert ["Atlas-7B", "1.000", "1.000", "1.000"] in [line.split() for line in out.splitlines()]
+    rows = [line.split() for line in out.splitlines() if line.startswith(" easy")]
+    assert rows[0][:4] == ["easy", "1.000", "2", "1.2e-05"], "EM and cost side by side"
+    assert rows[1][:4] == ["easy", "1.00", "2.00", "0"], "routes, turns, failed routes"
 
 
 def test_what_the_results_depend_on_is_kept_with_them(bench, questions, monkeypatch):

@@ -2,17 +2,13 @@
 
 import asyncio
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 import yaml
 
-from router_r1 import processes
 from router_r1.errors import ConfigError
 from router_r1.protocol import Search, Status
 from router_r1.rollout import vllm_environment
@@ -24,6 +20,7 @@ from router_r1.rollout.tokens import encode_prompt
 from router_r1.rollout.vllm_policy import vllm_policy
 from tests.rollout.rollout_doubles import TableDispatcher
 from tests.rollout.test_loop import POOL
+from tests.rollout.vllm_server import serving
 
 STOPS = ("</search>", "</answer>")
 
@@ -80,35 +77,8 @@ def test_training_and_inference_without_gpus_run_vllm_alike(project_root):
 @pytest.fixture(scope="module")
 def served(tiny_checkpoint: Path, tmp_path_factory):
     """vLLM's own server; yields its address."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    log = tmp_path_factory.mktemp("served") / "server.log"
-    args = ["--model", str(tiny_checkpoint), "--port", str(port), "--host", "127.0.0.1", "--dtype", "float32"]
-    args += ["--served-model-name", "tiny", "--enforce-eager", "--gpu-memory-utilization", "0.1"]
-    env = {**os.environ, **vllm_environment.ALWAYS, **vllm_environment.CPU, "HF_HUB_OFFLINE": "1"}
-    server = processes.start("vllm.entrypoints.openai.api_server", args, log=log, env=env)
-    try:
-        _wait_until_healthy(server, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        processes.stop(server, grace_s=30)
-
-
-def _wait_until_healthy(server, url: str, log: Path) -> None:
-    transport = httpx.HTTPTransport(retries=0)
-    with httpx.Client(transport=transport, timeout=5) as client:
-        while True:  # the test's own time limit ends this
-            try:
-                if client.get(url).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            try:
-                server.wait(0.5)
-            except subprocess.TimeoutExpired:
-                continue
-            pytest.fail(f"the server ended: {log.read_text()[-2000:]}")
+    with serving(tiny_checkpoint, "tiny", tmp_path_factory.mktemp("served")) as url:
+        yield url
 
 
 async def roll_all(policy, tokenizer):

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""Test questions, a file per data set: python data_process/qa_test_gen.py --model qwen [--help]"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from router_r1 import launcher
+
+if __name__ == "__main__":
+    launcher.enter("openai", "pyarrow", "pydantic", "rich", "yaml")
+    from router_r1.qa_data.commands import benchmarks_main
+
+    sys.exit(benchmarks_main())

@@ -1,0 +1,60 @@
+"""What all commands have in common: exit codes, one line for an error, a standard output that holds results only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from router_r1.errors import ConfigError
+
+EXIT_OK, EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], str] = str) -> int:
+    """Run a command; its exit code. What went wrong is told on standard error in one line.
+
+    0: done; 2: refused, because something the user wrote is wrong; 1: failed (engine, policy endpoint or pool server,
+    which say in their error what happened); 130: Ctrl-C.
+
+    Args:
+        how_to_go_on: what to say after Ctrl-C and after a failure; by default nothing.
+    """
+    try:
+        command()
+    except ConfigError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return EXIT_REFUSED
+    except RuntimeError as fault:
+        print("; ".join(filter(None, [f"error: {fault}", how_to_go_on()])), file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for `argparse`."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+@contextmanager
+def results_only() -> Iterator[IO[str]]:
+    """The real standard output, while everything else that writes to it, child processes included, goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(os.dup(kept), "w", encoding="utf-8", errors="replace") as out:
+            yield out
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
