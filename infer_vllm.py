@@ -10,7 +10,18 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-NEEDED = ("numpy", "openai", "pydantic", "rich", "tenacity", "transformers", "vllm", "yaml")
+NEEDED = (
+    "aiohttp",
+    "numpy",
+    "openai",
+    "prometheus_client",
+    "pydantic",
+    "rich",
+    "tenacity",
+    "transformers",
+    "vllm",
+    "yaml",
+)
 MARK = "ROUTER_R1_IN_VENV"
 
 

@@ -31,8 +31,8 @@ class RouteActor:
     async def pool(self) -> RoutingPool:
         return self._pool
 
-    async def route(self, candidate: str, query: str) -> Route:
-        return await self._service.route(candidate, query)
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
+        return await self._service.route(candidate, query, trajectory_id=trajectory_id)
 
 
 @ray.remote(num_cpus=0)
@@ -67,8 +67,8 @@ class Services:
     window: ActorHandle
     pool: RoutingPool
 
-    async def route(self, candidate: str, query: str) -> Route:
-        return await self.routes.route.remote(candidate, query)
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
+        return await self.routes.route.remote(candidate, query, trajectory_id=trajectory_id)
 
     async def cost(self, trajectory: Trajectory, *, train: bool) -> float:
         return await self.window.cost.remote(trajectory, train=train)

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from router_r1.pool import check_api_keys
 from router_r1.protocol import Route
-from router_r1.routing import RetryPolicy, RouteService
+from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
 from router_r1.routing.faults import RouteError, parse_retry_after, redact
 from router_r1.routing.replies import read_reply
 from tests.routing.conftest import RESET, always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
-QUICK = RetryPolicy(backoff_s=0.005, backoff_max_s=0.01)
+QUICK = RetryPolicy(max_tries=4, backoff_s=0.005, backoff_max_s=0.01)
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 GOOD = completion("yes", USAGE)
 
@@ -49,7 +49,7 @@ BROKEN = {
 
 
 async def ask(base_url: str, policy: RetryPolicy = QUICK, **settings) -> Route:
-    async with RouteService(pool_at(base_url, **settings), policy=policy) as service:
+    async with RouteService(pool_at(base_url, **settings), config=RoutingConfig(retries=policy)) as service:
         return await service.route("Small-1B", "Who?")
 
 
@@ -203,7 +203,7 @@ async def test_an_endpoint_that_is_not_there_fails_after_its_tries():
         port = free.getsockname()[1]
         route = await ask(f"http://127.0.0.1:{port}/v1")
     assert (route.failed, route.attempts) == (True, 4)
-    assert route.error == f"Small-1B at 127.0.0.1:{port}: the connection failed (ConnectError)"
+    assert route.error == f"Small-1B at 127.0.0.1:{port}: the connection failed (ClientConnectorError)"
 
 
 # ---------------------------------------------------------------- secrets
@@ -229,7 +229,7 @@ async def test_no_key_reaches_an_error_a_log_or_a_repr(endpoint, monkeypatch, ca
     async with endpoint(behave) as server:
         pool = pool_at(server.base_url, api_key_env=KEY)
         check_api_keys(pool)
-        async with RouteService(pool, policy=QUICK) as service:
+        async with RouteService(pool, config=RoutingConfig(retries=QUICK)) as service:
             route = await service.route("Small-1B", "Who?")
             shown = [repr(service), repr(vars(service)), repr(pool), route.error, repr(route)]
     assert echo(server.requests[0]) == f"Bearer {SECRET}"
@@ -272,7 +272,7 @@ JSON = st.recursive(
 def test_any_body_is_a_reply_or_a_route_error(body):
     [candidate] = pool_at("http://h/v1").candidates
     with suppress(RouteError):
-        reply = read_reply(body, candidate, "Who?")
+        reply = read_reply(body, candidate, candidate.targets[0], "Who?")
         assert reply.text.strip()
         assert reply.prompt_tokens >= 0
         assert reply.completion_tokens >= 0

@@ -9,7 +9,7 @@ import pytest
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Route
-from router_r1.routing import RetryPolicy, RouteService
+from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
 from tests.routing.conftest import always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
@@ -18,7 +18,7 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
 
 
 async def ask(base_url: str, query: str = "Who?", policy: RetryPolicy = QUICK, **settings) -> Route:
-    async with RouteService(pool_at(base_url, **settings), policy=policy) as service:
+    async with RouteService(pool_at(base_url, **settings), config=RoutingConfig(retries=policy)) as service:
         return await service.route("Small-1B", query)
 
 
@@ -56,9 +56,27 @@ async def test_a_query_arrives_whole(endpoint, query):
     assert server.requests[0].query == query.replace("\ud800", "?")
 
 
-async def test_reasoning_in_a_reply_is_left_raw(endpoint):
-    async with endpoint(always(completion("<think> hm </think>\n Paris", USAGE))) as server:
-        assert (await ask(server.base_url)).reply == "<think> hm </think>\n Paris"
+@pytest.mark.parametrize("said", ["<think> hm </think>\n Paris", "hm </think> Paris", "<think></think>Paris", "Paris"])
+async def test_reasoning_is_not_passed_on_but_paid(endpoint, said):
+    async with endpoint(always(completion(said, USAGE))) as server:
+        route = await ask(server.base_url)
+    assert (route.reply, route.completion_tokens) == ("Paris", 7)
+
+
+async def test_reasoning_is_passed_on_where_the_pool_file_asks_for_it(endpoint):
+    message = {"content": "Paris", "reasoning_content": "hm"}
+    responses = completion("<think> hm </think>\n Paris", USAGE), response(200, {"choices": [{"message": message}]})
+    async with endpoint(always(*responses)) as server:
+        said = [(await ask(server.base_url, keep_reasoning=True)).reply for _ in responses]
+    assert said == ["<think> hm </think>\n Paris", "<think>hm</think>\nParis"]
+
+
+async def test_reasoning_that_fills_max_tokens_is_a_fault_that_another_try_cannot_mend(endpoint):
+    async with endpoint(always(completion("<think> hm, let me see", USAGE))) as server:
+        route = await ask(server.base_url)
+    assert (route.failed, len(server.requests)) == (True, 1)
+    assert "raise max_tokens" in route.error
+    assert route.spend_usd == pytest.approx((10 * 0.5 + 7 * 2.0) / 1e6)
 
 
 @pytest.mark.parametrize(
