@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from router_r1.pool import Candidate, Target
 from router_r1.routing.faults import malformed
@@ -33,9 +33,13 @@ class _Choice(BaseModel):
     message: _Message
 
 
+_Tokens = Annotated[int, Field(ge=0, le=1_000_000_000)]
+"""More than a billion is no count of one reply."""
+
+
 class _Usage(BaseModel):
-    prompt_tokens: NonNegativeInt | None = None
-    completion_tokens: NonNegativeInt | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
 
 
 class _Completion(BaseModel):

@@ -13,20 +13,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from router_r1.pool import Candidate, RoutingPool, raw_cost
+from router_r1.pool import Candidate, RoutingPool, raw_cost, spend
 from router_r1.protocol import Route
 from router_r1.routing.asking import Asker, Call
+from router_r1.routing.cache import Entry, ReplyCache, cache_key
 from router_r1.routing.config import RoutingConfig
 from router_r1.routing.faults import RouteError
+from router_r1.routing.flights import SingleFlight
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.metrics import RouteMetrics
 from router_r1.routing.replies import Reply
 from router_r1.routing.traces import TraceWriter
-from router_r1.routing.upstreams import Upstreams
+from router_r1.routing.upstreams import Upstreams, request_identity
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a route ended: finished, cached, shared, failed or cancelled."""
+
+    route: Route
+    status: str
+    host: str = ""  # of the endpoint asked last; "" if none was
+    hedges: int = 0
 
 
 class RouteService:
@@ -54,6 +66,11 @@ class RouteService:
         self._traces = (
             TraceWriter(path, max_mb=self._config.trace_max_mb, texts=self._config.trace_texts) if path else None
         )
+        mode = self._config.cache
+        self._cache = (
+            ReplyCache(self._config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None
+        )
+        self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -70,6 +87,8 @@ class RouteService:
         self._closed = True
         await self._upstreams.aclose()
         self.metrics.close()
+        if self._cache:
+            await self._cache.aclose()
         if self._traces:
             self._traces.close()
 
@@ -77,8 +96,10 @@ class RouteService:
         """Ask a candidate.
 
         `raw_cost` and the token counts are those of the reply that was kept, so both are 0 for a failed route;
-        `spend_usd` also holds what the endpoint charged for replies without text, since that money is gone too. Where
-        the endpoint counts no tokens they are estimated as characters / 4, rounded up, and `usage_estimated` is set.
+        `spend_usd` also holds what the endpoint charged for replies without text, since that money is gone too. A reply
+        from disk, or one that an identical route in flight has paid for, is `cached`: its spend is 0, its raw cost is
+        not. Where the endpoint counts no tokens they are estimated as characters / 4, rounded up, and `usage_estimated`
+        is set.
 
         Args:
             candidate: its name in the pool.
@@ -95,38 +116,72 @@ class RouteService:
             raise RuntimeError(f"{self!r} is closed")
         asked = self._pool.candidate(candidate)
         account = self.ledger.accounts[asked.name]
-        call, started = Call(query), time.monotonic()
+        started = time.monotonic()
         account.started += 1
         try:
-            route = await self._answer(asked, call)
+            outcome = await self._answer(asked, query)
         except asyncio.CancelledError:
             account.cancelled += 1
-            self._ended(_failed(asked, call, "cancelled"), "cancelled", call, started, trajectory_id)
+            route = Route(asked.name, query, "", failed=True, error="cancelled", attempts=0)
+            self._ended(_Outcome(route, "cancelled"), started, trajectory_id)
             raise
         except Exception:
             account.failed += 1
             raise
-        if route.failed:
+        if outcome.route.failed:
             account.failed += 1
         else:
             account.finished += 1
-        return self._ended(route, "failed" if route.failed else "finished", call, started, trajectory_id)
+        return self._ended(outcome, started, trajectory_id)
 
-    async def _answer(self, candidate: Candidate, call: Call) -> Route:
+    async def _answer(self, candidate: Candidate, query: str) -> _Outcome:
+        """A reply from disk, from an identical route in flight, or from the candidate."""
+        if self._cache is None or candidate.temperature > 0:
+            return (await self._ask(candidate, query))[0]
+        key = cache_key(request_identity(candidate, query))
+        kept = await self._cache.get(key)
+        if kept is not None:
+            self.ledger.accounts[candidate.name].cached += 1
+            return self._free(_answered(candidate, Call(query), kept), "cached")
+        outcome, is_first = await self._flights.join(key, self._ask_and_keep(self._cache, key, candidate, query))
+        if is_first:
+            return outcome
+        self.ledger.accounts[candidate.name].shared += 1
+        return self._free(outcome.route, "failed" if outcome.route.failed else "shared")
+
+    def _free(self, route: Route, status: str) -> _Outcome:
+        """The same reply for nothing. Its raw cost stays: the policy learns as if it had been paid."""
+        saved = spend(self._pool.candidate(route.candidate), route.prompt_tokens, route.completion_tokens)
+        self.ledger.accounts[route.candidate].saved_usd += saved
+        return _Outcome(replace(route, cached=True, spend_usd=0.0, attempts=0), status)
+
+    async def _ask_and_keep(self, cache: ReplyCache, key: str, candidate: Candidate, query: str) -> _Outcome:
+        outcome, reply = await self._ask(candidate, query)
+        if reply is not None:
+            target = candidate.targets[0]
+            await cache.put(Entry(key, target.base_url, target.model or candidate.model, query, reply))
+        return outcome
+
+    async def _ask(self, candidate: Candidate, query: str) -> tuple[_Outcome, Reply | None]:
+        call = Call(query)
         try:
             reply = await self._askers[candidate.name].ask(call)
         except RouteError as fault:
             logger.warning("route failed after %d tries: %s", call.tries, fault)
-            return _failed(candidate, call, str(fault))
-        return _answered(candidate, call, reply)
+            return _Outcome(_failed(candidate, call, str(fault)), "failed", call.host, call.hedges), None
+        return _Outcome(_answered(candidate, call, reply), "finished", call.host, call.hedges), reply
 
-    def _ended(self, route: Route, status: str, call: Call, started: float, trajectory_id: str) -> Route:
+    def _ended(self, outcome: _Outcome, started: float, trajectory_id: str) -> Route:
         """The route with its latency, in trace and metrics."""
-        route = replace(route, latency_s=time.monotonic() - started)
-        self.metrics.route(route.candidate, status, route.latency_s)
+        route = replace(outcome.route, latency_s=time.monotonic() - started)
+        self.metrics.route(route.candidate, outcome.status, route.latency_s)
         if self._traces:
             self._traces.write(
-                route, status=status, trajectory_id=trajectory_id, endpoint=call.host, hedges=call.hedges
+                route,
+                status=outcome.status,
+                trajectory_id=trajectory_id,
+                endpoint=outcome.host,
+                hedges=outcome.hedges,
             )
         return route
 
