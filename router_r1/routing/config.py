@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -64,8 +65,20 @@ class RoutingConfig(Record):
     """Sub-queries and replies go into the trace as well."""
     trace_max_mb: float = Field(default=100.0, gt=0)
     """The trace file is rotated at this size; the last five are kept."""
+    shards: int = Field(default=1, ge=1)
+    """Route services of a training run, each a process that asks some of the candidates (`docs/scaling.md`)."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     """Serve Prometheus metrics on this port of the loopback interface; None for not at all."""
+
+    def for_shard(self, shard: int) -> RoutingConfig:
+        """The same with a trace file and a metrics port of its own."""
+        changes: dict[str, object] = {}
+        if shard and self.trace_file:
+            path = Path(self.trace_file)
+            changes["trace_file"] = str(path.with_name(f"{path.stem}-{shard}{path.suffix}"))
+        if shard and self.metrics_port:
+            changes["metrics_port"] = self.metrics_port + shard
+        return self.model_copy(update=changes)
 
 
 def routing_config(source: object, mapping: Mapping[str, Any]) -> RoutingConfig:

@@ -35,6 +35,11 @@ class Account:
     spend_usd: Decimal = Decimal(0)
     saved_usd: Decimal = Decimal(0)  # what cached and shared replies would have cost
 
+    def as_metrics(self) -> dict[str, float]:
+        """Its numbers, for a tracker."""
+        values = {f.name: float(getattr(self, f.name)) for f in fields(self)}
+        return {**values, "failed_share": self.failed_share}
+
     @property
     def failed_share(self) -> float:
         """Share of failed routes among those that ended by themselves; 0 if none did."""
@@ -62,8 +67,13 @@ class Ledger:
 
     def total(self) -> Account:
         """The sum of all accounts."""
-        accounts = list(self.accounts.values())
-        return Account(**{f.name: sum(getattr(account, f.name) for account in accounts) for f in fields(Account)})
+        return _sum(self.accounts.values())
+
+    def absorb(self, other: Ledger) -> None:
+        """Add another service's accounts to these."""
+        for name, account in other.accounts.items():
+            self.accounts[name] = _sum([self.accounts.get(name, Account()), account])
+        self._spent += other.spent_usd
 
     @property
     def is_spent(self) -> bool:
@@ -84,3 +94,8 @@ class Ledger:
             f"budget spent: {self._spent:f} of {self.budget_usd:f} USD after {total.requests} requests for "
             f"{total.started} routes ({by_candidate or 'nothing was charged'}); raise budget_usd to go on"
         )
+
+
+def _sum(accounts: Iterable[Account]) -> Account:
+    listed = list(accounts)
+    return Account(**{f.name: sum(getattr(account, f.name) for account in listed) for f in fields(Account)})
