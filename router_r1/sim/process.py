@@ -14,7 +14,12 @@ _START_TIMEOUT_S = 120.0
 
 @contextmanager
 def pool_server(
-    log: Path, *, seed: int = 0, latency_scale: float = 1.0, qa: Sequence[str | Path] = ()
+    log: Path,
+    *,
+    seed: int = 0,
+    latency_scale: float = 1.0,
+    qa: Sequence[str | Path] = (),
+    options: Sequence[str] = (),
 ) -> Iterator[str]:
     """Serve the simulated pool on a free port; yields its base URL.
 
@@ -23,6 +28,7 @@ def pool_server(
         seed: of the world.
         latency_scale: times the simulated latencies.
         qa: FlashRAG files or folders whose questions it answers too.
+        options: further options of `python -m router_r1.sim serve`.
 
     Raises:
         RuntimeError: the server did not start; the text ends with its last words.
@@ -31,6 +37,7 @@ def pool_server(
     port_file.unlink(missing_ok=True)
     args = ["serve", "--port", "0", "--port-file", str(port_file), "--seed", str(seed)]
     args += ["--latency-scale", str(latency_scale), *(word for path in qa for word in ("--qa", str(path)))]
+    args += options
     server = processes.start("router_r1.sim", args, log=log)
     try:
         deadline = time.monotonic() + _START_TIMEOUT_S
