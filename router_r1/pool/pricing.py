@@ -8,6 +8,7 @@ shortest decimal form is the exact amount again (`exact_usd`).
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from router_r1.pool.schema import Candidate
 
@@ -30,6 +31,7 @@ def spend_usd(candidate: Candidate, prompt_tokens: int, completion_tokens: int) 
     return float(spend(candidate, prompt_tokens, completion_tokens))
 
 
+@lru_cache(maxsize=1024)  # a pool has few prices, and this is called for every reply
 def exact_usd(amount: float) -> Decimal:
     """The amount that was written, not the binary fraction next to it: 0.1 is 1/10."""
     return Decimal(repr(amount))

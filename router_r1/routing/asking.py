@@ -143,7 +143,8 @@ class Asker:
             reply = read_reply(body, candidate, target, call.query)
         except RouteError as fault:
             call.unread -= 1
-            upstream.breaker.record(ok=not fault.is_outage, trial=is_trial)
+            nobody_there = fault.kind == "unreachable"
+            upstream.breaker.record(ok=not fault.is_outage, trial=is_trial, is_certain=nobody_there)
             self._settle(upstream, sum(fault.usage) - tokens)
             raise self._booked(fault, upstream, call) from None
         except BaseException:

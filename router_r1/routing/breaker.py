@@ -55,8 +55,8 @@ class Breaker:
         self._trial_in_flight = self._state is _State.HALF_OPEN
         return self._trial_in_flight
 
-    def record(self, *, ok: bool, trial: bool) -> None:
-        """A request has ended."""
+    def record(self, *, ok: bool, trial: bool, is_certain: bool = False) -> None:
+        """A request has ended; `is_certain` if its failure alone shows that nobody is there."""
         if trial:
             self._trial_in_flight = False
             if ok:
@@ -68,7 +68,8 @@ class Breaker:
             return  # sent before the breaker opened: it says nothing new
         self._outcomes.append(ok)
         failed = self._outcomes.count(False)
-        if len(self._outcomes) >= self._policy.least and failed > self._policy.share * len(self._outcomes):
+        enough = len(self._outcomes) >= self._policy.least
+        if is_certain or (enough and failed > self._policy.share * len(self._outcomes)):
             self._outage_began = asyncio.get_running_loop().time()
             self._open(self._policy.cooldown_s)
 

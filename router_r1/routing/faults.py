@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 from itertools import groupby
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from router_r1.pool import Candidate, Target
 
 _PASSING = {408, 409, 429}
@@ -22,7 +24,8 @@ class RouteError(Exception):
     """One try that brought no reply.
 
     Attributes:
-        kind: `timeout`, `connection`, `malformed`, `unavailable` or `http_<status>`; a metric's label.
+        kind: `timeout`, `unreachable`, `connection`, `malformed`, `unavailable`, `closed` or `http_<status>`; it labels
+            a metric.
         passing: whether another try may succeed.
         retry_after_s: how long the endpoint asks us to wait before it, in seconds.
         usage: (prompt, completion) tokens that the endpoint charged for the useless reply.
@@ -61,8 +64,9 @@ def unanswered(candidate: Candidate, target: Target, timeout_s: float) -> RouteE
 
 def unconnected(candidate: Candidate, target: Target, error: Exception) -> RouteError:
     """For a connection that was refused, reset or cut short."""
+    kind = "unreachable" if isinstance(error, aiohttp.ClientConnectorError) else "connection"
     what = f"the connection failed ({type(error).__name__})"
-    return RouteError(f"{_who(candidate, target)}: {what}", "connection", passing=True)
+    return RouteError(f"{_who(candidate, target)}: {what}", kind, passing=True)
 
 
 def unavailable(candidate: Candidate) -> RouteError:

@@ -217,7 +217,7 @@ print(count)
 
 def test_two_processes_write_one_cache_without_loss(file):
     command = [sys.executable, "-c", WRITER, str(file)]
-    writers = [subprocess.Popen([*command, name, "2"], stdout=subprocess.PIPE, text=True) for name in "ab"]
+    writers = [subprocess.Popen([*command, name, "0.5"], stdout=subprocess.PIPE, text=True) for name in "ab"]
     counts = {name: int(writer.communicate(timeout=100)[0]) for name, writer in zip("ab", writers, strict=True)}
     cache = CacheFile(file)
     for name, count in counts.items():

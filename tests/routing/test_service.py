@@ -50,6 +50,7 @@ async def test_a_reply_comes_back_with_its_tokens_cost_and_spend(endpoint):
     "query", ["What does 3:1 mean at 12:30?", "{braces} 100 % \\n", "東京はどこ?\nnew line", "\ud800?"]
 )
 async def test_a_query_arrives_whole(endpoint, query):
+    """PITFALLS 16."""
     async with endpoint(always(completion("yes", USAGE))) as server:
         route = await ask(server.base_url, query)
     assert not route.failed
@@ -91,6 +92,7 @@ async def test_reasoning_that_fills_max_tokens_is_a_fault_that_another_try_canno
     ],
 )
 async def test_without_usage_the_reply_is_kept_and_its_tokens_are_estimated(endpoint, usage, prompt, completed):
+    """PITFALLS 19."""
     async with endpoint(always(completion("Austen", usage))) as server:
         route = await ask(server.base_url, "Who? When?")
     assert (route.reply, route.failed, route.usage_estimated) == ("Austen", False, True)
@@ -158,6 +160,27 @@ async def test_fifty_routes_in_flight_advance_independently(endpoint):
             assert sum(route.done() for route in routes.values()) == sum(gate.is_set() for gate in gates.values())
 
 
+async def test_no_trajectory_waits_for_anothers_turn(endpoint):
+    """PITFALLS 21: one trajectory's first route hangs until all the others have come to their end."""
+    others_done = asyncio.Event()
+
+    async def behave(number, request):
+        if request.query == "0.0?":
+            await others_done.wait()
+        return completion("yes", USAGE)
+
+    async def roll_out(service, number):
+        for turn in range(4):
+            await service.route("Small-1B", f"{number}.{turn}?")
+
+    async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=10)) as service:
+        first = asyncio.create_task(roll_out(service, 0))
+        await asyncio.wait_for(asyncio.gather(*(roll_out(service, i) for i in range(1, 50))), 60)
+        assert not first.done()
+        others_done.set()
+        await first
+
+
 async def test_requests_are_spaced_by_the_rate_limit(endpoint):
     async with (
         endpoint(always(completion("yes", USAGE))) as server,
@@ -187,6 +210,7 @@ async def test_a_cancelled_route_gives_its_slot_back(endpoint):
 
 
 async def test_one_service_keeps_its_connection(endpoint):
+    """PITFALLS 20."""
     async with (
         endpoint(always(completion("yes", USAGE))) as server,
         RouteService(pool_at(server.base_url, "A", "B")) as service,
@@ -197,6 +221,7 @@ async def test_one_service_keeps_its_connection(endpoint):
 
 
 async def test_two_services_share_neither_address_nor_key(endpoint, monkeypatch):
+    """PITFALLS 20."""
     behave = always(completion("yes", USAGE))
     async with endpoint(behave) as first, endpoint(behave) as second:
         services = []
@@ -249,6 +274,18 @@ async def test_a_key_that_is_unset_is_a_configuration_error(endpoint, monkeypatc
     async with RouteService(pool_at("http://127.0.0.1:9/v1", api_key_env=KEY)) as service:
         with pytest.raises(ConfigError, match=KEY):
             await service.route("Small-1B", "?")
+
+
+async def test_a_part_of_a_name_reaches_nobody(endpoint):
+    """PITFALLS 17: mixtral-8x7b must not ask 8x22b."""
+    async with endpoint(always(completion("yes", USAGE))) as server:
+        pool = pool_at(server.base_url, "Mixtral-8x22B", "Qwen-7B")
+        async with RouteService(pool) as service:
+            for name in ("mixtral", "mixtral-8x7b", "qwen", "deepseek-r1-distill-qwen-7b"):
+                assert pool.resolve(name) is None
+                with pytest.raises(KeyError):
+                    await service.route(name, "?")
+    assert server.requests == []
 
 
 async def test_a_candidate_outside_the_pool_is_a_key_error():
