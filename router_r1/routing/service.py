@@ -139,23 +139,28 @@ class RouteService:
         if self._cache is None or candidate.temperature > 0:
             return (await self._ask(candidate, query))[0]
         key = cache_key(request_identity(candidate, query))
-        kept = await self._cache.get(key)
-        if kept is not None:
-            self.ledger.accounts[candidate.name].cached += 1
-            return self._free(_answered(candidate, Call(query), kept), "cached")
-        outcome, is_first = await self._flights.join(key, self._ask_and_keep(self._cache, key, candidate, query))
-        if is_first:
+        call = self._look_up_or_ask(self._cache, key, candidate, query)
+        outcome, is_first = await self._flights.join(key, call)
+        if is_first and outcome.status != "cached":
             return outcome
-        self.ledger.accounts[candidate.name].shared += 1
-        return self._free(outcome.route, "failed" if outcome.route.failed else "shared")
+        return self._free(outcome)
 
-    def _free(self, route: Route, status: str) -> _Outcome:
+    def _free(self, outcome: _Outcome) -> _Outcome:
         """The same reply for nothing. Its raw cost stays: the policy learns as if it had been paid."""
-        saved = spend(self._pool.candidate(route.candidate), route.prompt_tokens, route.completion_tokens)
-        self.ledger.accounts[route.candidate].saved_usd += saved
+        route, status = outcome.route, outcome.status
+        account = self.ledger.accounts[route.candidate]
+        if status == "cached":
+            account.cached += 1
+        else:
+            account.shared += 1
+            status = "shared" if status == "finished" else status
+        account.saved_usd += spend(self._pool.candidate(route.candidate), route.prompt_tokens, route.completion_tokens)
         return _Outcome(replace(route, cached=True, spend_usd=0.0, attempts=0), status)
 
-    async def _ask_and_keep(self, cache: ReplyCache, key: str, candidate: Candidate, query: str) -> _Outcome:
+    async def _look_up_or_ask(self, cache: ReplyCache, key: str, candidate: Candidate, query: str) -> _Outcome:
+        kept = await cache.get(key)
+        if kept is not None:
+            return _Outcome(_answered(candidate, Call(query), kept), "cached")
         outcome, reply = await self._ask(candidate, query)
         if reply is not None:
             target = candidate.targets[0]
