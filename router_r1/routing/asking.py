@@ -131,20 +131,25 @@ class Asker:
         now = time.monotonic()
         if not call.tries:
             call.deadline = now + max(self._config.retries.total_s, candidate.timeout_s)
+        within_s = min(candidate.timeout_s, call.deadline - now)
+        if within_s <= 0:
+            raise faults.out_of_time(candidate)
         call.tries += 1
         call.unread += 1
         call.host = upstream.host
         self._account.requests += 1
         is_trial = upstream.breaker.begin()
-        within_s = max(0.0, min(candidate.timeout_s, call.deadline - now))
         try:
             with self._metrics.request_in_flight(candidate.name):
                 body = await connection.post(candidate, target, upstream.body(call.query), within_s)
             reply = read_reply(body, candidate, target, call.query)
         except RouteError as fault:
             call.unread -= 1
-            nobody_there = fault.kind == "unreachable"
-            upstream.breaker.record(ok=not fault.is_outage, trial=is_trial, is_certain=nobody_there)
+            if fault.kind == "timeout" and within_s < candidate.timeout_s:
+                upstream.breaker.abandon(trial=is_trial)  # it was the route that ran out of time
+            else:
+                nobody_there = fault.kind == "unreachable"
+                upstream.breaker.record(ok=not fault.is_outage, trial=is_trial, is_certain=nobody_there)
             self._settle(upstream, sum(fault.usage) - tokens)
             raise self._booked(fault, upstream, call) from None
         except BaseException:

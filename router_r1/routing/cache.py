@@ -189,7 +189,7 @@ class ReplyCache:
         self._file = CacheFile(path or default_cache_file())
         self._reads, self._writes = reads, writes
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="router_r1_cache")
-        self._warned = False
+        self._warned = self._closed = False
 
     async def get(self, key: str) -> Reply | None:
         """The reply under this key; None if there is none, or none can be read."""
@@ -202,9 +202,12 @@ class ReplyCache:
 
     async def aclose(self) -> None:
         await self._in_thread(self._file.close)
+        self._closed = True
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, action: Callable[[], T]) -> T | None:
+        if self._closed:
+            return None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, action)
         except UnicodeError:  # a lone surrogate cannot be stored; without it, it would be another text

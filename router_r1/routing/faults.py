@@ -74,6 +74,11 @@ def unavailable(candidate: Candidate) -> RouteError:
     return RouteError(f"{candidate.name} is unavailable: it has kept failing", "unavailable", passing=False)
 
 
+def out_of_time(candidate: Candidate) -> RouteError:
+    """For a retry whose turn came after the route's total bound."""
+    return RouteError(f"{candidate.name}: no time was left for another try", "timeout", passing=False)
+
+
 def closed() -> RouteError:
     """For a route that was waiting when its service was closed."""
     return RouteError("the route service was closed", "closed", passing=False)

@@ -180,7 +180,7 @@ class RouteService:
         """The route with its latency, in trace and metrics."""
         route = replace(outcome.route, latency_s=time.monotonic() - started)
         self.metrics.route(route.candidate, outcome.status, route.latency_s)
-        if self._traces:
+        if self._traces and not self._closed:
             self._traces.write(
                 route,
                 status=outcome.status,

@@ -314,3 +314,24 @@ async def test_latency_holds_the_wait_for_a_slot(endpoint):
     assert first >= 0.04
     assert second >= 0.09
     assert third >= 0.14
+
+
+async def test_routes_in_flight_when_the_service_closes_fail_and_leave_nothing_open(endpoint, tmp_path):
+    asked = asyncio.Event()
+
+    async def behave(number, request):
+        if number == 2:
+            asked.set()
+        await asyncio.Event().wait()
+
+    config = RoutingConfig(
+        cache="readwrite", cache_file=str(tmp_path / "c.sqlite"), trace_file=str(tmp_path / "t.jsonl"), retries=QUICK
+    )
+    async with endpoint(behave) as server:
+        service = RouteService(pool_at(server.base_url, max_concurrency=3), config=config)
+        routes = [asyncio.create_task(service.route("Small-1B", f"{i}?")) for i in range(6)]
+        await asked.wait()
+        await service.aclose()
+        done = await asyncio.wait_for(asyncio.gather(*routes), 30)
+    assert all(route.failed for route in done)
+    assert len(server.requests) == 3
