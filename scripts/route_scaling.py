@@ -1,4 +1,4 @@
-"""What the routes of a large run need: processes, sockets, provider limits, money; on paper, and the queueing simulated.
+"""What the routes of a large run need: processes, sockets, provider limits, money; on paper, and queues simulated.
 
     python scripts/route_scaling.py [--gpus 64 1024 8192] [--cpu-ms 0.9] [...]
 
