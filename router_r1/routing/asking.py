@@ -120,7 +120,7 @@ class Asker:
             patience_s = max(u.breaker.patience_left_s for u in usable)
             patience_s = min(patience_s, call.deadline - time.monotonic())
             if patience_s <= 0:
-                raise faults.unavailable(self._candidate)
+                raise faults.unavailable(self._candidate, usable[0].last_fault)
             await _any_changed(usable, patience_s)
 
     async def _send(self, upstream: Upstream, call: Call, tokens: float) -> Reply:
@@ -168,6 +168,7 @@ class Asker:
         self._metrics.request(self._candidate.name, upstream.host, fault.kind)
         self._charge(call, *fault.usage)
         call.failed_at.add(upstream)
+        upstream.last_fault = str(fault)
         if fault.is_throttle:
             upstream.throttled(min(fault.retry_after_s, self._config.retries.retry_after_max_s))
         else:

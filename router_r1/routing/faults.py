@@ -69,9 +69,10 @@ def unconnected(candidate: Candidate, target: Target, error: Exception) -> Route
     return RouteError(f"{_who(candidate, target)}: {what}", kind, passing=True)
 
 
-def unavailable(candidate: Candidate) -> RouteError:
+def unavailable(candidate: Candidate, last_fault: str) -> RouteError:
     """For a candidate that has been out of order for some time and is not asked."""
-    return RouteError(f"{candidate.name} is unavailable: it has kept failing", "unavailable", passing=False)
+    message = f"{candidate.name} is unavailable: it has kept failing, lately so: {last_fault}"
+    return RouteError(message, "unavailable", passing=False)
 
 
 def out_of_time(candidate: Candidate) -> RouteError:

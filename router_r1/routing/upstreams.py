@@ -102,6 +102,7 @@ class Upstream:
         self.gate = AdaptiveGate(candidate.max_concurrency)
         self.breaker = Breaker(breaker)
         self.credit = 0.0  # of the smooth weighted round robin
+        self.last_fault = ""
         self._paused_until = 0.0
 
     def body(self, query: str) -> bytes:

@@ -38,7 +38,9 @@ async def test_a_candidate_that_keeps_failing_is_left_alone_and_the_policy_is_to
     assert len(server.requests) == 10  # as many as the breaker wants to see
     assert all(route.failed for route in routes)
     assert [route.attempts for route in routes[10:]] == [0] * 20
-    assert routes[-1].error == "Small-1B is unavailable: it has kept failing"
+    assert routes[-1].error.startswith(
+        "Small-1B is unavailable: it has kept failing, lately so: Small-1B at 127.0.0.1:"
+    )
     assert s.ledger.accounts["Small-1B"].failed_share == 1.0
 
 
