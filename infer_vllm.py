@@ -9,7 +9,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from router_r1 import launcher
 
 if __name__ == "__main__":
-    launcher.enter("numpy", "openai", "pydantic", "rich", "tenacity", "transformers", "vllm", "yaml")
+    core = ("aiohttp", "numpy", "openai", "prometheus_client", "pydantic", "rich", "tenacity", "yaml")
+    launcher.enter(*core, "transformers", "vllm")
     from router_r1.evaluation.ask import main
 
     sys.exit(main())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 class ConfigError(ValueError):
@@ -33,21 +35,42 @@ def _shorten(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def config_error(source: object, exc: ValidationError) -> ConfigError:
+Remedy = Callable[["ErrorDetails"], str | None]
+"""Better words for a fault than pydantic's; None where there are none."""
+
+
+def config_error(source: object, exc: ValidationError, remedy: Remedy | None = None) -> ConfigError:
     """The fault that pydantic found in `source`, as one line; further faults are counted.
 
     A value is shown only where a wrong scalar came. Whole mappings, and what stands under an unknown key or one named
-    like an API key, are never shown: people put secrets into the wrong place.
+    like an API key, are never shown: people put secrets into the wrong place. A validator of ours may raise a
+    `PydanticCustomError` of type `secret`, whose value is never shown, or give key and value in its context.
+
+    Args:
+        source: the file or option that was validated.
+        exc: what pydantic raised.
+        remedy: better words than pydantic's for some faults.
     """
     faults = exc.errors(include_url=False)
     # A misspelt key also shows up as a missing one; the misspelling is the cause.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    path, value = fault["loc"], fault["input"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    is_unknown_key = fault["type"] == "extra_forbidden"
-    may_be_secret = is_unknown_key or "key" in str(path[-1:]).lower()
-    is_shown = isinstance(value, str | int | float) and not may_be_secret
-    remedy = "unknown key" if is_unknown_key else fault["msg"].removeprefix("Value error, ")
+    context = fault.get("ctx", {})
+    value = context.get("value", fault["input"])
+    words = (remedy and remedy(fault)) or _own_words(fault)
     if len(faults) > 1:
-        remedy += f" (and {len(faults) - 1} more)"
-    return ConfigError(source, key, value if is_shown else None, remedy)
+        words += f" (and {len(faults) - 1} more)"
+    is_shown = isinstance(value, str | int | float) and not _may_be_secret(fault)
+    return ConfigError(source, context.get("key") or dotted(fault["loc"]), value if is_shown else None, words)
+
+
+def dotted(location: Iterable[int | str]) -> str:
+    """A pydantic location as users write it: `candidates[2].price.input`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _own_words(fault: ErrorDetails) -> str:
+    return "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+
+
+def _may_be_secret(fault: ErrorDetails) -> bool:
+    return fault["type"] in ("extra_forbidden", "missing", "secret") or "key" in str(fault["loc"][-1:]).lower()

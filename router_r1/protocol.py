@@ -176,7 +176,8 @@ class Route:
     raw_cost: float = 0.0  # completion tokens x output price per 1M tokens = micro-USD of output
     spend_usd: float = 0.0  # prompt and completion tokens at their own prices, USD
     latency_s: float = 0.0  # wall time, retries and waiting included
-    attempts: int = 1
+    attempts: int = 1  # requests sent for it; 0 if its reply was cached or shared
+    cached: bool = False  # the reply came from disk, or from an identical route: its raw cost counts, its spend is 0
 
 
 @dataclass

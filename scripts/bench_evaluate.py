@@ -101,10 +101,10 @@ def measure(questions: Sequence[Question], seed: int, median_s: float, sigma: fl
         alone: one question after another; the wall time is that of the longest.
     """
     pool = load_pool(SIMULATED_POOL, base_url="http://127.0.0.1:1/v1")
-    latencies = dict.fromkeys(pool.names, (1000 * median_s, sigma))
+    latencies = [word for name in pool.names for word in ("--latency", f"{name}={1000 * median_s},{sigma}")]
     with (
         tempfile.TemporaryDirectory() as folder,
-        pool_server(Path(folder, "pool.log"), seed=seed, latency_scale=float(median_s > 0), latencies=latencies) as url,
+        pool_server(Path(folder, "pool.log"), seed=seed, latency_scale=float(median_s > 0), options=latencies) as url,
     ):
         pool = load_pool(SIMULATED_POOL, base_url=url)
         wide = [c.model_copy(update={"max_concurrency": 10_000}) for c in pool.candidates]

@@ -2,17 +2,21 @@
 
 from router_r1.pool.keys import check_api_keys, read_api_key
 from router_r1.pool.loading import load_pool
-from router_r1.pool.pricing import raw_cost, spend_usd
-from router_r1.pool.schema import CallSettings, Candidate, Price, RoutingPool
+from router_r1.pool.pricing import exact_usd, raw_cost, spend, spend_usd
+from router_r1.pool.schema import CallSettings, Candidate, EndpointLimits, Price, RoutingPool, Target
 
 __all__ = [
     "CallSettings",
     "Candidate",
+    "EndpointLimits",
     "Price",
     "RoutingPool",
+    "Target",
     "check_api_keys",
+    "exact_usd",
     "load_pool",
     "raw_cost",
     "read_api_key",
+    "spend",
     "spend_usd",
 ]

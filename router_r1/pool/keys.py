@@ -6,11 +6,11 @@ import os
 import re
 
 from router_r1.errors import ConfigError
-from router_r1.pool.schema import Candidate, RoutingPool
+from router_r1.pool.schema import Candidate, RoutingPool, Target
 
 
-def read_api_key(candidate: Candidate, *, source: str = "pool", key: str = "api_key_env") -> str | None:
-    """The candidate's key; None if its endpoint takes none.
+def read_api_key(owner: Candidate | Target, *, source: str = "pool", key: str = "api_key_env") -> str | None:
+    """The key of a candidate or of one of its endpoints; None if it takes none.
 
     Args:
         source: the pool file, and `key` the dotted key in it, for the error text.
@@ -18,7 +18,7 @@ def read_api_key(candidate: Candidate, *, source: str = "pool", key: str = "api_
     Raises:
         ConfigError: the variable is unset or empty, or its value cannot be sent in a header. The value is not shown.
     """
-    variable = candidate.api_key_env
+    variable = owner.api_key_env
     if variable is None:
         return None
     value = os.environ.get(variable, "").strip()
@@ -47,4 +47,7 @@ def check_api_keys(pool: RoutingPool) -> None:
         ConfigError: for the first candidate whose variable is unset.
     """
     for index, candidate in enumerate(pool.candidates):
-        read_api_key(candidate, source=pool.source or f"pool {pool.name}", key=f"candidates[{index}].api_key_env")
+        for place, target in enumerate(candidate.targets):
+            where = f".endpoints[{place}]" if candidate.endpoints else ""
+            key = f"candidates[{index}]{where}.api_key_env"
+            read_api_key(target, source=pool.source or f"pool {pool.name}", key=key)

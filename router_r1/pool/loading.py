@@ -11,8 +11,18 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from router_r1.errors import ConfigError
-from router_r1.pool.schema import CallSettings, Candidate, Endpoint, Price, Record, RoutingPool, Text
+from router_r1.errors import ConfigError, config_error
+from router_r1.pool.schema import (
+    CallSettings,
+    Candidate,
+    Endpoint,
+    EndpointLimits,
+    Price,
+    Record,
+    RoutingPool,
+    Target,
+    Text,
+)
 
 
 class _PoolFile(Record):
@@ -20,6 +30,7 @@ class _PoolFile(Record):
 
     name: Text
     defaults: CallSettings = CallSettings()
+    endpoint_limits: list[dict[str, Any]] = Field(default_factory=list)
     candidates: list[dict[str, Any]] = Field(min_length=1)
 
 
@@ -55,10 +66,10 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
     try:
         outline = _PoolFile.model_validate(raw)
     except ValidationError as fault:
-        raise _config_error(path, fault) from None
+        raise config_error(path, fault, _remedy) from None
     defaults = outline.defaults.model_dump(exclude_unset=True)
-    override = {} if base_url is None else {"base_url": base_url}
-    candidates = [{**defaults, **entry, **override} for entry in outline.candidates]
+    override: dict[str, Any] = {} if base_url is None else {"base_url": base_url, "endpoints": ()}
+    candidates = [{**defaults, **_first_address(entry), **override} for entry in outline.candidates]
     for index, entry in enumerate(candidates):
         if entry.get("base_url") is None:
             raise ConfigError(
@@ -68,9 +79,26 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
                 "has no value; set it here or under defaults, or give the endpoint's address when starting",
             )
     try:
-        return RoutingPool.model_validate({"name": outline.name, "candidates": candidates, "source": str(path)})
+        return RoutingPool.model_validate(
+            {
+                "name": outline.name,
+                "candidates": candidates,
+                "endpoint_limits": outline.endpoint_limits if base_url is None else (),
+                "source": str(path),
+            }
+        )
     except ValidationError as fault:
-        raise _config_error(path, fault) from None
+        raise config_error(path, fault, _remedy) from None
+
+
+def _first_address(entry: dict[str, Any]) -> dict[str, Any]:
+    """A candidate with several endpoints needs no `base_url` of its own."""
+    match entry:
+        case {"base_url": _}:
+            return entry
+        case {"endpoints": [{"base_url": address}, *_]}:
+            return {**entry, "base_url": address}
+    return entry
 
 
 def _read_yaml(path: Path) -> Any:
@@ -100,35 +128,13 @@ def _validated_endpoint(base_url: str) -> str:
     try:
         return TypeAdapter(Endpoint).validate_python(base_url)
     except ValidationError as fault:
-        error = fault.errors()[0]
-        raise ConfigError("base_url", "", _shown(error), error["msg"]) from None
-
-
-def _config_error(source: object, fault: ValidationError) -> ConfigError:
-    """One line for a `ValidationError`: the fault that explains most, and how many more there are."""
-    errors = fault.errors(include_url=False)
-    # A misspelt key also shows up as a missing one; the misspelling is the cause.
-    error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    context = error.get("ctx", {})
-    key = context.get("key") or dotted(error["loc"])
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return ConfigError(source, key, context.get("value", _shown(error)), _remedy(error) + more)
-
-
-def dotted(location: Iterable[int | str]) -> str:
-    """A pydantic location as users write it: `candidates[2].price.input`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+        raise config_error("base_url", fault) from None
 
 
 _NUMBERS = {"float_type", "int_type"}
 
 
-def _shown(error: ErrorDetails) -> object:
-    """The value, unless there is none to show or it may be a secret."""
-    return None if error["type"] in ("missing", "extra_forbidden", "secret") else error["input"]
-
-
-def _remedy(error: ErrorDetails) -> str:
+def _remedy(error: ErrorDetails) -> str | None:
     kind, location = error["type"], error["loc"]
     if kind == "missing":
         unit = " (USD per 1M tokens)" if "price" in location else ""
@@ -139,7 +145,7 @@ def _remedy(error: ErrorDetails) -> str:
         return f"must be {'a whole number' if kind == 'int_type' else 'a number'}, unquoted (1e-3 is written 1.0e-3)"
     if kind == "too_short" and location[-1] == "candidates":
         return "must hold at least one candidate"
-    return error["msg"]
+    return None
 
 
 def _owner(location: tuple[int | str, ...]) -> str:
@@ -150,6 +156,10 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
     """The model whose keys may stand at this place."""
     if "price" in location[:-1]:
         return Price
+    if location[0] == "endpoint_limits":
+        return EndpointLimits
+    if "endpoints" in location[:-1]:
+        return Target
     if location[0] == "candidates" and len(location) > 1:
         return Candidate
     return CallSettings if location[0] == "defaults" and len(location) > 1 else _PoolFile

@@ -1,8 +1,18 @@
-"""What a route costs, in the two units that are reported (prices are USD per 1M tokens)."""
+"""What a route costs, in the two units that are reported (prices are USD per 1M tokens).
+
+Money that is added up is `Decimal`: a price is taken as it is written in the pool file, so that a sum of any number of
+routes is exact to the last digit. One route's spend may be kept as a float: with at most 15 significant digits its
+shortest decimal form is the exact amount again (`exact_usd`).
+"""
 
 from __future__ import annotations
 
+from decimal import Decimal
+from functools import lru_cache
+
 from router_r1.pool.schema import Candidate
+
+_PER_TOKEN = Decimal("1e-6")
 
 
 def raw_cost(candidate: Candidate, completion_tokens: int) -> float:
@@ -10,6 +20,18 @@ def raw_cost(candidate: Candidate, completion_tokens: int) -> float:
     return completion_tokens * candidate.price.output
 
 
+def spend(candidate: Candidate, prompt_tokens: int, completion_tokens: int) -> Decimal:
+    """Real money in USD: prompt and completion tokens, each at its own price; exact."""
+    price = candidate.price
+    return (prompt_tokens * exact_usd(price.input) + completion_tokens * exact_usd(price.output)) * _PER_TOKEN
+
+
 def spend_usd(candidate: Candidate, prompt_tokens: int, completion_tokens: int) -> float:
-    """Real money in USD: prompt and completion tokens, each at its own price."""
-    return (prompt_tokens * candidate.price.input + completion_tokens * candidate.price.output) / 1e6
+    """`spend`, as a float."""
+    return float(spend(candidate, prompt_tokens, completion_tokens))
+
+
+@lru_cache(maxsize=1024)  # a pool has few prices, and this is called for every reply
+def exact_usd(amount: float) -> Decimal:
+    """The amount that was written, not the binary fraction next to it: 0.1 is 1/10."""
+    return Decimal(repr(amount))

@@ -56,10 +56,31 @@ def _variable(name: str) -> str:
     return name
 
 
+_KEY_LIKE = re.compile(r"authorization|cookie|key|token|secret|password", re.IGNORECASE)
+_OWN_FIELDS = {"model", "messages", "temperature", "max_tokens", "stream", "n"}
+
+
+def _extra_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if _KEY_LIKE.search(name):
+            raise PydanticCustomError("secret", "must hold no key; name the variable with the key in api_key_env")
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\x20-\x7e]*", value):
+            raise PydanticCustomError("header", "must map header names to one line of ASCII each")
+    return headers
+
+
+def _extra_body(body: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(_OWN_FIELDS & set(body)):
+        raise PydanticCustomError("field", "must not set {taken}: the route service does", {"taken": ", ".join(taken)})
+    return body
+
+
 Text = Annotated[str, AfterValidator(_single_spaced)]
 Name = Annotated[str, AfterValidator(_single_spaced), AfterValidator(_writable)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Variable = Annotated[str, AfterValidator(_variable)]
+Headers = Annotated[dict[str, str], AfterValidator(_extra_headers)]
+Body = Annotated[dict[str, Any], AfterValidator(_extra_body)]
 
 
 class Record(BaseModel):
@@ -91,6 +112,36 @@ class CallSettings(Record):
     """Most routes in flight at once."""
     rpm: float | None = Field(default=None, gt=0)
     """Most requests per minute; None for no limit."""
+    tpm: float | None = Field(default=None, gt=0)
+    """Most tokens per minute, prompt and completion together; None for no limit."""
+    extra_headers: Headers = Field(default_factory=dict)
+    """Sent with every request; never a key."""
+    extra_body: Body = Field(default_factory=dict)
+    """Fields added to the body of every request, such as {reasoning_effort: low}."""
+    keep_reasoning: bool = False
+    """Pass a reasoning model's <think> part on to the policy."""
+
+
+class Target(Record):
+    """One place where a candidate is served."""
+
+    base_url: Endpoint
+    api_key_env: Variable | None = None
+    """Not given: the candidate's."""
+    model: Text | None = None
+    """Model id there; not given: the candidate's."""
+    weight: float = Field(default=1.0, gt=0)
+    """Share of the requests, relative to the candidate's other endpoints."""
+
+
+class EndpointLimits(Record):
+    """What all candidates at one endpoint may ask of it together."""
+
+    base_url: Endpoint
+    max_concurrency: int | None = Field(default=None, ge=1)
+    """Most requests in flight at once; None for no limit."""
+    rpm: float | None = Field(default=None, gt=0)
+    tpm: float | None = Field(default=None, gt=0)
 
 
 class Candidate(CallSettings):
@@ -106,6 +157,16 @@ class Candidate(CallSettings):
     descriptor: Text
     """One line for the prompt: strengths, size, price, latency, example performance."""
     base_url: Endpoint
+    endpoints: tuple[Target, ...] = Field(default=(), strict=False)
+    """Where it is served, if in several places; then `base_url` is not used."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Where it is served, with every field filled in."""
+        if not self.endpoints:
+            return (Target(base_url=self.base_url, api_key_env=self.api_key_env, model=self.model),)
+        own = {"api_key_env": self.api_key_env, "model": self.model}
+        return tuple(Target(**{**own, **target.model_dump(exclude_unset=True)}) for target in self.endpoints)
 
 
 class RoutingPool(Record):
@@ -117,9 +178,23 @@ class RoutingPool(Record):
 
     name: Text
     candidates: tuple[Candidate, ...] = Field(min_length=1, strict=False)
+    endpoint_limits: tuple[EndpointLimits, ...] = Field(default=(), strict=False)
+    """Limits that candidates at the same endpoint share."""
     source: str = ""
     """The file this pool was read from, for error texts; "" if none."""
     _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _endpoints_are_known(self) -> RoutingPool:
+        known = {target.base_url for candidate in self.candidates for target in candidate.targets}
+        for index, limits in enumerate(self.endpoint_limits):
+            if limits.base_url not in known:
+                raise PydanticCustomError(
+                    "endpoint",
+                    "is no candidate's endpoint",
+                    {"key": f"endpoint_limits[{index}].base_url", "value": limits.base_url},
+                )
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> RoutingPool:

@@ -138,7 +138,7 @@ async def run_trajectory(
         if status is not None:
             trajectory.status = status
             return trajectory
-        body = await _act(turn, dispatcher, pool)
+        body = await _act(turn, dispatcher, pool, request_id)
         turn.observation_ids, turn.observation = encode_observation(tokenizer, body, room)
         context += turn.observation_ids
         if watch is not None:
@@ -226,13 +226,13 @@ def _status_without_action(generation: Generation) -> Status:
     return {"stop": Status.NO_ACTION, "length": Status.LENGTH, "abort": Status.ABORTED}[generation.finish]
 
 
-async def _act(turn: Turn, dispatcher: Dispatcher, pool: RoutingPool) -> str:
+async def _act(turn: Turn, dispatcher: Dispatcher, pool: RoutingPool, request_id: str) -> str:
     """Carry out the turn's search. Returns the body of its observation."""
     match turn.action:
         case Search(name, query):
             candidate = pool.resolve(name)
             if candidate is not None:
-                turn.route = await dispatcher.route(candidate.name, query)
+                turn.route = await dispatcher.route(candidate.name, query, trajectory_id=request_id)
                 return failed_route(candidate.name) if turn.route.failed else turn.route.reply
             turn.invalid_reason = f"there is no candidate named {name[:_SHOWN_NAME]!r}"
         case InvalidSearch(reason):

@@ -34,6 +34,9 @@ class Policy(Protocol):
 class Dispatcher(Protocol):
     """Answers routes: `routing.RouteService`, or a handle to one in another process."""
 
-    async def route(self, candidate: str, query: str) -> Route:
-        """Ask the candidate (canonical name). Never raises for what its endpoint does: a route may fail."""
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
+        """Ask the candidate (canonical name). Never raises for what its endpoint does: a route may fail.
+
+        `trajectory_id` says whose route it is, for a trace.
+        """
         ...

@@ -9,9 +9,9 @@ from email.utils import parsedate_to_datetime
 from itertools import groupby
 from urllib.parse import urlsplit
 
-import openai
+import aiohttp
 
-from router_r1.pool import Candidate
+from router_r1.pool import Candidate, Target
 
 _PASSING = {408, 409, 429}
 _SHORTEST_TELLTALE = 8
@@ -24,69 +24,108 @@ class RouteError(Exception):
     """One try that brought no reply.
 
     Attributes:
+        kind: `timeout`, `unreachable`, `connection`, `malformed`, `unavailable`, `closed` or `http_<status>`; it labels
+            a metric.
         passing: whether another try may succeed.
         retry_after_s: how long the endpoint asks us to wait before it, in seconds.
         usage: (prompt, completion) tokens that the endpoint charged for the useless reply.
     """
 
     def __init__(
-        self, message: str, *, passing: bool, retry_after_s: float = 0.0, usage: tuple[int, int] = (0, 0)
+        self,
+        message: str,
+        kind: str,
+        *,
+        passing: bool,
+        retry_after_s: float = 0.0,
+        usage: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(message)
-        self.passing, self.retry_after_s, self.usage = passing, retry_after_s, usage
+        self.kind, self.passing, self.retry_after_s, self.usage = kind, passing, retry_after_s, usage
+
+    @property
+    def is_throttle(self) -> bool:
+        """The endpoint works, but is asked too much."""
+        return self.kind == "http_429"
+
+    @property
+    def is_outage(self) -> bool:
+        """The endpoint does not work, or not for us; a refused query says nothing about the next one."""
+        return self.kind not in ("http_429", "http_400", "http_413", "http_422")
 
 
-def endpoint_host(candidate: Candidate) -> str:
-    return urlsplit(candidate.base_url).netloc
+def endpoint_host(target: Target) -> str:
+    return urlsplit(target.base_url).netloc
 
 
-def unanswered(candidate: Candidate, timeout_s: float) -> RouteError:
-    return RouteError(f"{_who(candidate)}: no reply within {timeout_s:.3g} s", passing=True)
+def unanswered(candidate: Candidate, target: Target, timeout_s: float) -> RouteError:
+    return RouteError(f"{_who(candidate, target)}: no reply within {timeout_s:.3g} s", "timeout", passing=True)
 
 
-def unconnected(candidate: Candidate, error: openai.APIConnectionError) -> RouteError:
+def unconnected(candidate: Candidate, target: Target, error: Exception) -> RouteError:
     """For a connection that was refused, reset or cut short."""
-    cause = type(error.__cause__ or error).__name__
-    return RouteError(f"{_who(candidate)}: the connection failed ({cause})", passing=True)
+    kind = "unreachable" if isinstance(error, aiohttp.ClientConnectorError) else "connection"
+    what = f"the connection failed ({type(error).__name__})"
+    return RouteError(f"{_who(candidate, target)}: {what}", kind, passing=True)
 
 
-def malformed(candidate: Candidate, what: str, usage: tuple[int, int] = (0, 0)) -> RouteError:
+def unavailable(candidate: Candidate, last_fault: str) -> RouteError:
+    """For a candidate that has been out of order for some time and is not asked."""
+    message = f"{candidate.name} is unavailable: it has kept failing, lately so: {last_fault}"
+    return RouteError(message, "unavailable", passing=False)
+
+
+def out_of_time(candidate: Candidate) -> RouteError:
+    """For a retry whose turn came after the route's total bound."""
+    return RouteError(f"{candidate.name}: no time was left for another try", "timeout", passing=False)
+
+
+def closed() -> RouteError:
+    """For a route that was waiting when its service was closed."""
+    return RouteError("the route service was closed", "closed", passing=False)
+
+
+def malformed(
+    candidate: Candidate, target: Target, what: str, usage: tuple[int, int] = (0, 0), *, passing: bool = True
+) -> RouteError:
     """For a reply with status 200 that holds no text."""
-    return RouteError(f"{_who(candidate)}: malformed reply: {what}", passing=True, usage=usage)
+    return RouteError(f"{_who(candidate, target)}: malformed reply: {what}", "malformed", passing=passing, usage=usage)
 
 
-def refused(candidate: Candidate, error: openai.APIStatusError, key: str | None) -> RouteError:
-    """For an HTTP error status. 408, 409, 429 and 5xx may pass; the others need a person."""
-    status = error.status_code
-    message = f"{_who(candidate)}: HTTP {status}"
-    if remedy := _remedy(candidate, status):
+def refused(
+    candidate: Candidate, target: Target, status: int, *, body: str, retry_after: str | None, key: str | None
+) -> RouteError:
+    """For an HTTP status other than 200. 408, 409, 429 and 5xx may pass; the others need a person."""
+    message = f"{_who(candidate, target)}: HTTP {status}"
+    if remedy := _remedy(target, status):
         message += f": {remedy}"
     # The body of a 401 or 403 can only add the credentials it complains of.
-    if status not in (401, 403) and (body := redact(" ".join(error.response.text[:_LONGEST_BODY].split()), key)):
+    if status not in (401, 403) and (body := redact(" ".join(body[:_LONGEST_BODY].split()), key)):
         message += f"; it says: {body[:200]}"
     return RouteError(
         message,
+        f"http_{status}",
         passing=status in _PASSING or status >= 500,
-        retry_after_s=parse_retry_after(error.response.headers.get("retry-after")),
+        retry_after_s=parse_retry_after(retry_after),
     )
 
 
-def _who(candidate: Candidate) -> str:
-    return f"{candidate.name} at {endpoint_host(candidate)}"
+def _who(candidate: Candidate, target: Target) -> str:
+    return f"{candidate.name} at {endpoint_host(target)}"
 
 
-def _remedy(candidate: Candidate, status: int) -> str:
-    variable = candidate.api_key_env
+def _remedy(target: Target, status: int) -> str:
+    variable = target.api_key_env
     if status == 401 and variable is None:
         return "the endpoint wants a key; name the variable that holds it in api_key_env"
     if status == 401:
         return f"the key was refused; check the environment variable {variable}"
     if status == 403:
-        return f"model {candidate.model} is forbidden; check the rights of the key in {variable or 'api_key_env'}"
+        return f"model {target.model} is forbidden; check the rights of the key in {variable or 'api_key_env'}"
     if status == 404:
-        return f"not found; check model {candidate.model} and base_url in the pool file"
+        return f"not found; check model {target.model} and base_url in the pool file"
     if status in (400, 422):
-        return f"the request was refused; check model {candidate.model}, temperature and max_tokens in the pool file"
+        return f"the request was refused; check model {target.model}, temperature and max_tokens in the pool file"
     return ""
 
 

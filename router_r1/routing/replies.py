@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from router_r1.pool import Candidate
+from router_r1.pool import Candidate, Target
 from router_r1.routing.faults import malformed
 
 _CHARACTERS_PER_TOKEN = 4
@@ -26,15 +26,20 @@ class Reply:
 
 class _Message(BaseModel):
     content: str | None = None
+    reasoning_content: Any = None
 
 
 class _Choice(BaseModel):
     message: _Message
 
 
+_Tokens = Annotated[int, Field(ge=0, le=1_000_000_000)]
+"""More than a billion is no count of one reply."""
+
+
 class _Usage(BaseModel):
-    prompt_tokens: NonNegativeInt | None = None
-    completion_tokens: NonNegativeInt | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
 
 
 class _Completion(BaseModel):
@@ -49,7 +54,7 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
-def read_reply(body: str, candidate: Candidate, query: str) -> Reply:
+def read_reply(body: str | bytes, candidate: Candidate, target: Target, query: str) -> Reply:
     """The reply in the body of an HTTP response.
 
     Raises:
@@ -60,19 +65,41 @@ def read_reply(body: str, candidate: Candidate, query: str) -> Reply:
     except ValidationError as fault:
         error = fault.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, error["loc"]))
-        raise malformed(candidate, f"{place}: {error['msg']}" if place else error["msg"]) from None
+        raise malformed(candidate, target, f"{place}: {error['msg']}" if place else error["msg"]) from None
     usage = _read_usage(completion.usage)
     charged = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
     if not completion.choices:
-        raise malformed(candidate, "no choices", charged)
-    text = completion.choices[0].message.content
-    if not text or not text.strip():
-        raise malformed(candidate, "no text", charged)
+        raise malformed(candidate, target, "no choices", charged)
+    message = completion.choices[0].message
+    said = message.content or ""
+    if not said.strip():
+        raise malformed(candidate, target, "no text", charged)
+    text = _with_reasoning(message) if candidate.keep_reasoning else _without_reasoning(said)
+    if not text.strip():
+        # At temperature 0 the next try would end in the same place, and cost the same.
+        raise malformed(candidate, target, "only reasoning, no answer; raise max_tokens", charged, passing=False)
     return Reply(
         text=text,
         prompt_tokens=estimate_tokens(query) if usage.prompt_tokens is None else usage.prompt_tokens,
-        completion_tokens=estimate_tokens(text) if usage.completion_tokens is None else usage.completion_tokens,
+        completion_tokens=estimate_tokens(said) if usage.completion_tokens is None else usage.completion_tokens,
         usage_estimated=usage.prompt_tokens is None or usage.completion_tokens is None,
+    )
+
+
+def _without_reasoning(text: str) -> str:
+    """What follows the reasoning; some chat templates write the opening tag themselves, so it may be missing."""
+    _, closing, after = text.rpartition("</think>")
+    if closing:
+        return after.strip()
+    return "" if text.lstrip().startswith("<think>") else text
+
+
+def _with_reasoning(message: _Message) -> str:
+    thought = message.reasoning_content
+    return (
+        f"<think>{thought}</think>\n{message.content}"
+        if isinstance(thought, str) and thought
+        else message.content or ""
     )
 
 

@@ -3,59 +3,74 @@
 Invariants:
 
 - a route comes back as a `protocol.Route`; what an endpoint does wrong makes it a failed one, never an exception;
-- one client per endpoint and key in one service, and none shared between services;
-- keys live in the clients only: no name, message, log record or repr of this module holds one.
+- trajectories share nothing but limits: none waits for another's reply;
+- one set of connections per endpoint and key in one service, and none shared between services;
+- keys live in the connections only: no name, message, log record, trace, metric or repr of this module holds one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
-import openai
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-from router_r1.pool import Candidate, RoutingPool, raw_cost, read_api_key, spend_usd
+from router_r1.pool import Candidate, RoutingPool, raw_cost, spend
 from router_r1.protocol import Route
-from router_r1.routing import faults
+from router_r1.routing.asking import Asker, Call
+from router_r1.routing.cache import Entry, ReplyCache, cache_key
+from router_r1.routing.config import RoutingConfig
 from router_r1.routing.faults import RouteError
-from router_r1.routing.replies import Reply, read_reply
-from router_r1.routing.retries import Pace, RetryPolicy
+from router_r1.routing.flights import SingleFlight
+from router_r1.routing.ledger import Ledger
+from router_r1.routing.metrics import RouteMetrics
+from router_r1.routing.replies import Reply
+from router_r1.routing.traces import TraceWriter
+from router_r1.routing.upstreams import Upstreams, request_identity
 
 logger = logging.getLogger(__name__)
 
-_NO_KEY = "none"
-"""Sent where an endpoint takes no key: the client insists on one, and would else take OPENAI_API_KEY."""
 
+@dataclass(frozen=True)
+class _Outcome:
+    """How a route ended: finished, cached, shared, failed or cancelled."""
 
-@dataclass
-class _Account:
-    """The tries of one route so far, and the money that useless replies have cost."""
-
-    tries: int = 0
-    wasted_usd: float = 0.0
+    route: Route
+    status: str
+    host: str = ""  # of the endpoint asked last; "" if none was
+    hedges: int = 0
 
 
 class RouteService:
     """Dispatches routes to the candidates of a pool; satisfies `rollout.policy.Dispatcher`.
 
-    Limits (`max_concurrency`, `rpm`) hold per service: share one, or a handle to it, between the workers of a run. It
-    belongs to the event loop it is first used in. Keys are read from the environment at the first route to their
-    endpoint. Close it with `aclose`, or use it as an asynchronous context manager.
+    Limits hold per service: share one, or a handle to it, between the workers of a run. It belongs to the event loop it
+    is first used in. Keys are read from the environment at the first route to their endpoint. Close it with `aclose`,
+    or use it as an asynchronous context manager.
+
+    Attributes:
+        ledger: what was asked, how it ended and what it cost, so far.
+        metrics: the same for Prometheus.
     """
 
-    def __init__(self, pool: RoutingPool, *, policy: RetryPolicy | None = None) -> None:
-        self._pool = pool
-        self._policy = policy or RetryPolicy()
-        self._slots = {c.name: asyncio.Semaphore(c.max_concurrency) for c in pool.candidates}
-        self._paces = {c.name: Pace(c.rpm) for c in pool.candidates}
-        self._clients: dict[
-            tuple[str, str | None], AsyncOpenAI
-        ] = {}  # (base_url, api_key_env), since a key may not show
+    def __init__(self, pool: RoutingPool, *, config: RoutingConfig | None = None) -> None:
+        self._pool, self._config = pool, config or RoutingConfig()
+        self.ledger = Ledger(pool.names, self._config.budget_usd)
+        self.metrics = RouteMetrics(self._config.metrics_port)
+        self._upstreams = Upstreams(pool, self._config.breaker)
+        self._askers = {
+            candidate.name: Asker(candidate, self._upstreams, self._config, self.ledger, self.metrics)
+            for candidate in pool.candidates
+        }
+        path = self._config.trace_file
+        self._traces = (
+            TraceWriter(path, max_mb=self._config.trace_max_mb, texts=self._config.trace_texts) if path else None
+        )
+        mode = self._config.cache
+        self._cache = (
+            ReplyCache(self._config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None
+        )
+        self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -70,122 +85,133 @@ class RouteService:
     async def aclose(self) -> None:
         """Close all connections. Routes still in flight fail; later ones raise RuntimeError."""
         self._closed = True
-        clients = list(self._clients.values())
-        self._clients.clear()
-        for client in clients:
-            await client.close()
+        await self._upstreams.aclose()
+        self.metrics.close()
+        if self._cache:
+            await self._cache.aclose()
+        if self._traces:
+            self._traces.close()
 
-    async def route(self, candidate: str, query: str) -> Route:
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
         """Ask a candidate.
 
         `raw_cost` and the token counts are those of the reply that was kept, so both are 0 for a failed route;
-        `spend_usd` also holds what the endpoint charged for replies without text, since that money is gone too. Where
-        the endpoint counts no tokens they are estimated as characters / 4, rounded up, and `usage_estimated` is set.
+        `spend_usd` also holds what the endpoint charged for replies without text, since that money is gone too. A reply
+        from disk, or one that an identical route in flight has paid for, is `cached`: its spend is 0, its raw cost is
+        not. Where the endpoint counts no tokens they are estimated as characters / 4, rounded up, and `usage_estimated`
+        is set.
 
         Args:
             candidate: its name in the pool.
             query: the sub-query, sent whole as the only message.
+            trajectory_id: whose route it is, for the trace.
 
         Raises:
             KeyError: no such candidate; resolve the written name first.
             ConfigError: the variable with the candidate's key is unset (`pool.check_api_keys` finds that before a run).
+            BudgetSpent: the budget is used up, so nothing was sent.
             RuntimeError: the service is closed.
         """
         if self._closed:
             raise RuntimeError(f"{self!r} is closed")
+        asked = self._pool.candidate(candidate)
+        account = self.ledger.accounts[asked.name]
         started = time.monotonic()
-        route = await self._ask(self._pool.candidate(candidate), query)
-        return replace(route, latency_s=time.monotonic() - started)
-
-    async def _ask(self, candidate: Candidate, query: str) -> Route:
-        """One route with its tries. The slot is held over back-offs, so that a troubled endpoint gets less traffic."""
-        account = _Account()
-        client = self._client(candidate)
-        async with self._slots[candidate.name]:
-            await self._paces[candidate.name].wait()
-            total_s = max(self._policy.total_s, candidate.timeout_s)
-            deadline = time.monotonic() + total_s
-            try:
-                reply: Reply = await self._policy.retrying(total_s)(
-                    self._try, client, candidate, query, deadline, account
-                )
-            except RouteError as fault:
-                logger.warning("route failed after %d tries: %s", account.tries, fault)
-                return Route(
-                    candidate=candidate.name,
-                    query=query,
-                    reply="",
-                    failed=True,
-                    error=str(fault),
-                    spend_usd=account.wasted_usd,
-                    attempts=account.tries,
-                )
-        return Route(
-            candidate=candidate.name,
-            query=query,
-            reply=reply.text,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            usage_estimated=reply.usage_estimated,
-            raw_cost=raw_cost(candidate, reply.completion_tokens),
-            spend_usd=account.wasted_usd + spend_usd(candidate, reply.prompt_tokens, reply.completion_tokens),
-            attempts=account.tries,
-        )
-
-    async def _try(
-        self, client: AsyncOpenAI, candidate: Candidate, query: str, deadline: float, account: _Account
-    ) -> Reply:
-        """One request. Raises `RouteError` for everything an endpoint can do wrong."""
-        if account.tries:
-            await self._paces[candidate.name].wait()
-        account.tries += 1
+        account.started += 1
         try:
-            reply = read_reply(await self._request(client, candidate, query, deadline), candidate, query)
-        except RouteError as fault:
-            account.wasted_usd += spend_usd(candidate, *fault.usage)
-            logger.debug("try %d: %s", account.tries, fault)
+            outcome = await self._answer(asked, query)
+        except asyncio.CancelledError:
+            account.cancelled += 1
+            route = Route(asked.name, query, "", failed=True, error="cancelled", attempts=0)
+            self._ended(_Outcome(route, "cancelled"), started, trajectory_id)
             raise
-        logger.debug("%s replied at try %d", candidate.name, account.tries)
-        return reply
+        except Exception:
+            account.failed += 1
+            raise
+        if outcome.route.failed:
+            account.failed += 1
+        else:
+            account.finished += 1
+        return self._ended(outcome, started, trajectory_id)
 
-    async def _request(self, client: AsyncOpenAI, candidate: Candidate, query: str, deadline: float) -> str:
-        """The body of a 200 response."""
-        within_s = max(0.0, min(candidate.timeout_s, deadline - time.monotonic()))
-        sendable = query.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be sent
+    async def _answer(self, candidate: Candidate, query: str) -> _Outcome:
+        """A reply from disk, from an identical route in flight, or from the candidate."""
+        if self._cache is None or candidate.temperature > 0:
+            return (await self._ask(candidate, query))[0]
+        key = cache_key(request_identity(candidate, query))
+        call = self._look_up_or_ask(self._cache, key, candidate, query)
+        outcome, is_first = await self._flights.join(key, call)
+        if is_first and outcome.status != "cached":
+            return outcome
+        return self._free(outcome)
+
+    def _free(self, outcome: _Outcome) -> _Outcome:
+        """The same reply for nothing. Its raw cost stays: the policy learns as if it had been paid."""
+        route, status = outcome.route, outcome.status
+        account = self.ledger.accounts[route.candidate]
+        if status == "cached":
+            account.cached += 1
+        else:
+            account.shared += 1
+            status = "shared" if status == "finished" else status
+        account.saved_usd += spend(self._pool.candidate(route.candidate), route.prompt_tokens, route.completion_tokens)
+        return _Outcome(replace(route, cached=True, spend_usd=0.0, attempts=0), status)
+
+    async def _look_up_or_ask(self, cache: ReplyCache, key: str, candidate: Candidate, query: str) -> _Outcome:
+        kept = await cache.get(key)
+        if kept is not None:
+            return _Outcome(_answered(candidate, Call(query), kept), "cached")
+        outcome, reply = await self._ask(candidate, query)
+        if reply is not None:
+            target = candidate.targets[0]
+            await cache.put(Entry(key, target.base_url, target.model or candidate.model, query, reply))
+        return outcome
+
+    async def _ask(self, candidate: Candidate, query: str) -> tuple[_Outcome, Reply | None]:
+        call = Call(query)
         try:
-            # Not the client's own timeout: that is one per read, which a trickle of bytes outlives.
-            async with asyncio.timeout(within_s):
-                response = await client.chat.completions.with_raw_response.create(
-                    model=candidate.model,
-                    messages=[{"role": "user", "content": sendable}],
-                    temperature=candidate.temperature,
-                    max_tokens=candidate.max_tokens,
-                )
-                return response.http_response.text
-        except TimeoutError:
-            raise faults.unanswered(candidate, within_s) from None
-        except openai.APIConnectionError as error:
-            raise faults.unconnected(candidate, error) from None
-        except openai.APIStatusError as error:
-            raise faults.refused(candidate, error, client.api_key if candidate.api_key_env else None) from None
+            reply = await self._askers[candidate.name].ask(call)
+        except RouteError as fault:
+            logger.warning("route failed after %d tries: %s", call.tries, fault)
+            return _Outcome(_failed(candidate, call, str(fault)), "failed", call.host, call.hedges), None
+        return _Outcome(_answered(candidate, call, reply), "finished", call.host, call.hedges), reply
 
-    def _client(self, candidate: Candidate) -> AsyncOpenAI:
-        address = (candidate.base_url, candidate.api_key_env)
-        if address not in self._clients:
-            self._clients[address] = AsyncOpenAI(
-                base_url=candidate.base_url,
-                api_key=read_api_key(candidate, source=self._pool.source or self._pool.name) or _NO_KEY,
-                timeout=None,
-                max_retries=0,
-                # A proxy of the environment cannot reach this machine's own loopback.
-                http_client=DefaultAsyncHttpxClient(trust_env=not _is_loopback(candidate.base_url)),
+    def _ended(self, outcome: _Outcome, started: float, trajectory_id: str) -> Route:
+        """The route with its latency, in trace and metrics."""
+        route = replace(outcome.route, latency_s=time.monotonic() - started)
+        self.metrics.route(route.candidate, outcome.status, route.latency_s)
+        if self._traces and not self._closed:
+            self._traces.write(
+                route,
+                status=outcome.status,
+                trajectory_id=trajectory_id,
+                endpoint=outcome.host,
+                hedges=outcome.hedges,
             )
-        return self._clients[address]
+        return route
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _failed(candidate: Candidate, call: Call, error: str) -> Route:
+    return Route(
+        candidate=candidate.name,
+        query=call.query,
+        reply="",
+        failed=True,
+        error=error,
+        spend_usd=float(call.spend_usd),
+        attempts=call.tries,
+    )
+
+
+def _answered(candidate: Candidate, call: Call, reply: Reply) -> Route:
+    return Route(
+        candidate=candidate.name,
+        query=call.query,
+        reply=reply.text,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        usage_estimated=reply.usage_estimated or call.hedges > 0,
+        raw_cost=raw_cost(candidate, reply.completion_tokens),
+        spend_usd=float(call.spend_usd),
+        attempts=call.tries,
+    )

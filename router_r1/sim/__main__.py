@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--api-key-env", metavar="VAR", help="refuse requests without the key in this environment variable"
     )
+    serve.add_argument("--faults", type=Path, metavar="FILE", help="let requests fail as this YAML or JSON file says")
 
     data = commands.add_parser("data", help="write train.parquet and val.parquet")
     data.set_defaults(run=_data)
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from router_r1 import atomic
+    from router_r1.sim.faults import load_faults
     from router_r1.sim.qa_book import QaBook, find_files
     from router_r1.sim.server import bind, create_app, run
 
@@ -91,7 +93,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     book = QaBook(files, skills) if files or skills else None
     latencies = dict(_parse_latency(written) for written in arguments.latency)
     pool = SimulatedPool(World(arguments.seed), [book] if book else [], latencies)
-    app = create_app(pool, latency_scale=arguments.latency_scale, api_key=api_key)
+    faults = load_faults(arguments.faults) if arguments.faults else None
+    app = create_app(pool, latency_scale=arguments.latency_scale, api_key=api_key, faults=faults)
     # A file that an earlier server left behind would name a dead port.
     if arguments.port_file:
         arguments.port_file.unlink(missing_ok=True)

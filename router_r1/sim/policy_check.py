@@ -37,7 +37,7 @@ class InProcessPool:
     def __init__(self, candidates: SimulatedPool) -> None:
         self._candidates = candidates
 
-    async def route(self, candidate: str, query: str) -> Route:
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
         return Route(candidate, query, self._candidates.reply(candidate, query))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +18,8 @@ def pool_server(
     *,
     seed: int = 0,
     latency_scale: float = 1.0,
-    latencies: Mapping[str, tuple[float, float]] | None = None,
     qa: Sequence[str | Path] = (),
+    options: Sequence[str] = (),
 ) -> Iterator[str]:
     """Serve the simulated pool on a free port; yields its base URL.
 
@@ -27,8 +27,8 @@ def pool_server(
         log: where the server's output goes; its port is written beside it.
         seed: of the world.
         latency_scale: times the simulated latencies.
-        latencies: candidate -> median in ms and sigma of a log-normal latency, where it is not the usual one.
         qa: FlashRAG files or folders whose questions it answers too.
+        options: further options of `python -m router_r1.sim serve`.
 
     Raises:
         RuntimeError: the server did not start; the text ends with its last words.
@@ -37,8 +37,7 @@ def pool_server(
     port_file.unlink(missing_ok=True)
     args = ["serve", "--port", "0", "--port-file", str(port_file), "--seed", str(seed)]
     args += ["--latency-scale", str(latency_scale), *(word for path in qa for word in ("--qa", str(path)))]
-    for name, (median_ms, sigma) in (latencies or {}).items():
-        args += ["--latency", f"{name}={median_ms},{sigma}"]
+    args += options
     server = processes.start("router_r1.sim", args, log=log)
     try:
         deadline = time.monotonic() + _START_TIMEOUT_S

@@ -2,7 +2,8 @@
 
 What a pool endpoint needs of the OpenAI API (platform.openai.com/docs/api-reference/chat): `POST /v1/chat/completions`
 without streaming, `GET /v1/models`, errors in its form; and `GET /health`. A candidate's model id is its name in lower
-case. `usage` counts words and punctuation marks (`candidates.count_tokens`).
+case. `usage` counts words and punctuation marks (`candidates.count_tokens`). With a fault plan some requests fail as it
+says (`faults`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Annotated, Any, Literal
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router_r1.sim.candidates import PROFILES, SimulatedPool, count_tokens, truncate
+from router_r1.sim.faults import FaultInjector, FaultPlan
 
 _CREATED = 1_700_000_000  # a fixed date: replies do not depend on the clock
 _BY_MODEL = {name.casefold(): name for name in PROFILES}
@@ -67,16 +70,24 @@ class ApiError(Exception):
         self.status, self.message, self.code, self.param = status, message, code, param
 
 
-def create_app(pool: SimulatedPool, *, latency_scale: float = 1.0, api_key: str | None = None) -> FastAPI:
+def create_app(
+    pool: SimulatedPool,
+    *,
+    latency_scale: float = 1.0,
+    api_key: str | None = None,
+    faults: FaultPlan | None = None,
+) -> FastAPI:
     """The server's application.
 
     Args:
         pool: who answers.
         latency_scale: factor on every candidate's latency; 0 for none.
         api_key: if given, requests below /v1 without it as bearer token get a 401.
+        faults: which requests fail, after the latency of their reply.
     """
     app = FastAPI(title="Router-R1 simulated pool", docs_url=None, redoc_url=None, openapi_url=None)
     samples = itertools.count(1)
+    injector = FaultInjector(faults or FaultPlan())
 
     def check_key(request: Request) -> None:
         given = request.headers.get("authorization", "")
@@ -93,8 +104,8 @@ def create_app(pool: SimulatedPool, *, latency_scale: float = 1.0, api_key: str 
         entries = [{"id": model, "object": "model", "created": _CREATED, "owned_by": "sim"} for model in _BY_MODEL]
         return {"object": "list", "data": entries}
 
-    @app.post("/v1/chat/completions")
-    async def chat_completions(request: Request, body: ChatRequest) -> dict[str, Any]:
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(request: Request, body: ChatRequest) -> Response:
         check_key(request)
         candidate = _BY_MODEL.get(body.model.casefold())
         if candidate is None:
@@ -103,7 +114,9 @@ def create_app(pool: SimulatedPool, *, latency_scale: float = 1.0, api_key: str 
         query = next((message.text for message in reversed(body.messages) if message.role == "user"), "")
         sample = _sample(body, samples)
         await asyncio.sleep(latency_scale * pool.latency_s(candidate, query, sample))
-        return _completion(body, pool.reply(candidate, query, sample))
+        completion = _completion(body, pool.reply(candidate, query, sample))
+        fault = injector.next_fault(body.model.casefold(), query)
+        return await injector.respond(fault, request, completion) if fault else JSONResponse(completion)
 
     _answer_errors_in_openai_form(app)
     return app
@@ -177,6 +190,14 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
 
+class _Protocol(HttpToolsProtocol):
+    """Shows the application its connection: a fault may be to reset it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A bound TCP socket; port 0 takes a free one.
 
@@ -200,5 +221,7 @@ def run(app: FastAPI, sock: socket.socket, *, on_ready: Callable[[], None]) -> N
     Args:
         on_ready: called once connections are accepted.
     """
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="off")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, lifespan="off", http=_Protocol
+    )
     _Server(config, on_ready).run(sockets=[sock])

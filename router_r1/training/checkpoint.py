@@ -19,6 +19,7 @@ from router_r1.atomic import write_text
 from router_r1.pool import load_pool
 from router_r1.runs import COST_WINDOW_FILE
 from router_r1.training import services
+from router_r1.training.config import route_settings
 
 
 class CheckpointHook(CheckpointCallback):
@@ -30,7 +31,8 @@ class CheckpointHook(CheckpointCallback):
         state = None
         if config.trainer.resume_mode == "resume_path":
             state = json.loads(Path(config.trainer.resume_from_path, COST_WINDOW_FILE).read_text())
-        self._routes, self._window = services.start(load_pool(settings.pool, base_url=settings.pool_base_url), state)
+        pool = load_pool(settings.pool, base_url=settings.pool_base_url)
+        self._routes, self._window = services.start(pool, route_settings(config), state)
 
     def on_save(
         self, trainer: object, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs: Any

@@ -22,6 +22,7 @@ from router_r1.qa_data import check_parquet
 from router_r1.rewards.compose import reward_config
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
+from router_r1.routing import RoutingConfig, routing_config
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
@@ -107,6 +108,7 @@ def check_settings(config: DictConfig) -> None:
     reward_config("router_r1.reward", OmegaConf.to_container(settings.reward))
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     load_template(settings.template)
+    route_settings(config)
     # The simulated pool is served by this run, on a port that is not known yet, and takes no key.
     base_url = "http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url
     pool = load_pool(settings.pool, base_url=base_url)
@@ -132,6 +134,24 @@ def check_settings(config: DictConfig) -> None:
     model = config.actor_rollout_ref.model.path
     if not settings.sim.enabled or settings.sim.warm_start not in (None, "build"):
         check_model_path("configuration", "actor_rollout_ref.model.path", settings.sim.warm_start or model)
+
+
+def route_settings(config: DictConfig) -> RoutingConfig:
+    """How the run's route service works. A cache that is not set is used for a real pool and not for the simulated one.
+
+    What the simulated pool says depends on the world of the run, so a cache of it, if asked for, stays with the run.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of its range.
+    """
+    given = OmegaConf.to_container(config.router_r1.routing, resolve=True)
+    assert isinstance(given, dict)
+    simulated = config.router_r1.sim.enabled
+    if given.get("cache") is None:
+        given["cache"] = "off" if simulated else "readwrite"
+    if given.get("cache_file") is None and simulated:
+        given["cache_file"] = str(Path(config.run_dir, "replies.sqlite"))
+    return routing_config("router_r1.routing", {str(key): value for key, value in given.items()})
 
 
 def check_data(config: DictConfig) -> None:

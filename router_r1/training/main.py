@@ -7,6 +7,7 @@ the trainer (`router_r1.training.trainer`), whose output goes to `train.log` whi
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import signal
 import subprocess
@@ -24,6 +25,8 @@ from rich.console import Console
 
 from router_r1 import processes, runs
 from router_r1.errors import ConfigError
+from router_r1.pool import load_pool
+from router_r1.routing.probe import probe
 from router_r1.training import config as cfg
 from router_r1.training import report, world
 from router_r1.training.trainer import ERROR_FILE, EXIT_CODES
@@ -51,13 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "experiment=nq_hotpotqa_cpu algorithm.adv_estimator=grpo router_r1.reward.cost_coe=0.6 resume=auto",
     )
     parser.add_argument("--dry-run", action="store_true", help="compose and check all, print the plan, start nothing")
+    parser.add_argument(
+        "--skip-probe", action="store_true", help="start without asking every candidate of the pool a word first"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args(argv)
     try:
         plan = make_plan(args.overrides)
         if args.dry_run:
             return dry_run(plan)
-        return run(plan)
+        return run(plan, skip_probe=args.skip_probe)
     except ConfigError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return EXIT_CODES["refused"]
@@ -152,10 +158,13 @@ def describe(plan: Plan) -> None:
     console.print(f"everything goes to {plan.run_dir}")
 
 
-def run(plan: Plan) -> int:
+def run(plan: Plan, *, skip_probe: bool = False) -> int:
     """Start a checked run and see it through; returns the exit code."""
     started = time.monotonic()
     describe(plan)
+    settings = cfg.resolve(plan.config).router_r1
+    if not (skip_probe or settings.sim.enabled):
+        asyncio.run(probe(load_pool(settings.pool, base_url=settings.pool_base_url)))
     plan.run_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if plan.config.router_r1.sim.enabled:

@@ -15,6 +15,10 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
+from router_r1.routing import BudgetSpent
+from router_r1.routing.ledger import Ledger
+from router_r1.training.services import connect
+
 POLL_INTERVAL_S = 0.1
 """How often to look for finished trajectories; upstream's 2 s is most of a small model's step."""
 
@@ -41,6 +45,8 @@ class RouterReplayBuffer(ReplayBuffer):
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict]:
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
+        ledger = connect().ledger()
+        refuse_overspending(ledger, step=global_steps)
         expected = batch_size * self._samples_per_question[partition_id]
         if len(batch.keys) != expected:
             raise RolloutFailed(
@@ -56,6 +62,7 @@ class RouterReplayBuffer(ReplayBuffer):
         refuse_outage(rows, errors, step=global_steps, limit=self._max_failed_routes)
         if partition_id == "train":
             metrics.update(trajectory_metrics(rows, [str(source) for source in data["data_source"]]))
+            metrics.update(spending_metrics(ledger))
             mask = data["response_mask"].values()
             metrics["train/policy_tokens"] = int((mask == 1).sum())
             metrics["train/observation_tokens"] = int((mask == 0).sum())
@@ -71,6 +78,24 @@ def refuse_outage(rows: Sequence[dict[str, float]], errors: Sequence[str], *, st
             f"(limit {limit:.0%}, router_r1.max_failed_routes); last error: {errors[-1]}. "
             "Nothing was trained on this step; mend the pool and go on with resume=auto."
         )
+
+
+def refuse_overspending(ledger: Ledger, *, step: int) -> None:
+    """Raise `BudgetSpent` if the budget of the run is used up.
+
+    Its last routes may have been refused, so the step is not trained on.
+    """
+    if ledger.is_spent:
+        raise BudgetSpent(
+            f"{ledger.budget_message()}. Step {step} was not trained on; go on with resume=auto and a larger "
+            "router_r1.routing.budget_usd, which counts from the start of each process."
+        )
+
+
+def spending_metrics(ledger: Ledger) -> dict[str, float]:
+    """The books of the run so far (`routing/requests`), and each candidate's spend (`routing/spend_usd/<name>`)."""
+    total = {f"routing/{key}": value for key, value in ledger.total().as_metrics().items()}
+    return total | {f"routing/spend_usd/{name}": float(a.spend_usd) for name, a in ledger.accounts.items()}
 
 
 def trajectory_metrics(rows: Sequence[dict[str, float]], sources: Sequence[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The two things that all workers of a run share, each one Ray actor: the route service and the cost window.
+"""What all workers of a run share, as Ray actors: the route service, in one shard or several, and the cost window.
 
 They are named, and live in the job's own Ray namespace: two runs on one cluster never meet. `CheckpointHook` starts
 them in the trainer's process before any rollout worker looks them up.
@@ -15,24 +15,31 @@ from ray.actor import ActorHandle
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Route, Trajectory
 from router_r1.rewards.cost import CostWindow, trajectory_cost
-from router_r1.routing import RouteService
+from router_r1.routing import RouteService, RoutingConfig
+from router_r1.routing.ledger import Ledger
+from router_r1.routing.sharding import shard_candidates
 
 ROUTES, COST_WINDOW = "router_r1_routes", "router_r1_cost_window"
 
 
 @ray.remote(num_cpus=0, max_concurrency=10_000)
 class RouteActor:
-    """One `RouteService` for the run, so that concurrency and rate limits hold for all workers together."""
+    """One `RouteService` for all workers of the run, or for one shard of the candidates, so that limits are exact."""
 
-    def __init__(self, pool: RoutingPool) -> None:
-        self._pool = pool
-        self._service = RouteService(pool)
+    def __init__(self, pool: RoutingPool, config: RoutingConfig) -> None:
+        self._pool, self._config = pool, config
+        self._service = RouteService(pool, config=config)
 
-    async def pool(self) -> RoutingPool:
-        return self._pool
+    async def plan(self) -> tuple[RoutingPool, RoutingConfig]:
+        """What the run's services were started with."""
+        return self._pool, self._config
 
-    async def route(self, candidate: str, query: str) -> Route:
-        return await self._service.route(candidate, query)
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
+        return await self._service.route(candidate, query, trajectory_id=trajectory_id)
+
+    async def ledger(self) -> Ledger:
+        """What was asked and what it cost so far."""
+        return self._service.ledger
 
 
 @ray.remote(num_cpus=0)
@@ -51,31 +58,43 @@ class CostWindowActor:
         return self._window.state_dict()
 
 
-def start(pool: RoutingPool, window_state: dict | None) -> tuple[ActorHandle, ActorHandle]:
-    """Start both actors; they live as long as the returned handles."""
-    return (
-        RouteActor.options(name=ROUTES).remote(pool),  # type: ignore[attr-defined]  # added by the decorator
-        CostWindowActor.options(name=COST_WINDOW).remote(window_state),  # type: ignore[attr-defined]
-    )
+def start(pool: RoutingPool, config: RoutingConfig, window_state: dict | None) -> tuple[list[ActorHandle], ActorHandle]:
+    """Start all actors; they live as long as the returned handles."""
+    options = RouteActor.options  # type: ignore[attr-defined]  # added by the decorator
+    routes = [options(name=f"{ROUTES}_{shard}").remote(pool, config.for_shard(shard)) for shard in range(config.shards)]
+    window = CostWindowActor.options(name=COST_WINDOW).remote(window_state)  # type: ignore[attr-defined]
+    return routes, window
 
 
 @dataclass(frozen=True)
 class Services:
     """A worker's view of the shared actors; a `rollout.policy.Dispatcher`."""
 
-    routes: ActorHandle
+    routes: list[ActorHandle]  # [num_shards]
+    shard_of: dict[str, int]  # candidate -> its shard
     window: ActorHandle
     pool: RoutingPool
+    config: RoutingConfig
 
-    async def route(self, candidate: str, query: str) -> Route:
-        return await self.routes.route.remote(candidate, query)
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
+        service = self.routes[self.shard_of[candidate]]
+        return await service.route.remote(candidate, query, trajectory_id=trajectory_id)
 
     async def cost(self, trajectory: Trajectory, *, train: bool) -> float:
         return await self.window.cost.remote(trajectory, train=train)
+
+    def ledger(self) -> Ledger:
+        """The books of all shards together."""
+        ledger = Ledger(self.pool.names, self.config.budget_usd)
+        for books in ray.get([service.ledger.remote() for service in self.routes]):
+            ledger.absorb(books)
+        return ledger
 
 
 @functools.cache
 def connect() -> Services:
     """The run's services, looked up once per worker process."""
-    routes = ray.get_actor(ROUTES)
-    return Services(routes, ray.get_actor(COST_WINDOW), ray.get(routes.pool.remote()))
+    first = ray.get_actor(f"{ROUTES}_0")
+    pool, config = ray.get(first.plan.remote())
+    routes = [first, *(ray.get_actor(f"{ROUTES}_{shard}") for shard in range(1, config.shards))]
+    return Services(routes, shard_candidates(pool, config.shards), ray.get_actor(COST_WINDOW), pool, config)

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from router_r1.atomic import write_text
 
-EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "pool unreachable": 3}
+EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "pool unreachable": 3, "budget spent": 4}
+_EXIT_BY_ERROR = {"PoolUnreachable": "pool unreachable", "BudgetSpent": "budget spent"}
 ERROR_FILE = "error.txt"
 
 
@@ -63,7 +64,7 @@ def train(config: DictConfig, error_file: Path) -> int:
         cause = fault.cause if isinstance(fault, ray.exceptions.RayTaskError) else fault
         name = type(cause).__name__
         write_text(error_file, f"{name}: {_one_line(cause)}")
-        return EXIT_CODES["pool unreachable" if name == "PoolUnreachable" else "failed"]
+        return EXIT_CODES[_EXIT_BY_ERROR.get(name, "failed")]
     finally:
         ray.shutdown()
     return EXIT_CODES["done"]

@@ -176,3 +176,66 @@ def test_the_pool_of_the_paper_has_its_six_candidates_and_prices():
 def test_every_pool_file_that_is_shipped_loads(path):
     assert load_pool(path, base_url="http://127.0.0.1:1/v1").names
     assert yaml.safe_load(path.read_text())["name"] == path.stem
+
+
+# ---------------------------------------------------------------- several endpoints, limits, extra fields
+
+SPREAD = """
+name: spread
+defaults: {api_key_env: FIRST_KEY, tpm: 9000, extra_headers: {X-Title: router}}
+endpoint_limits:
+  - {base_url: "http://a/v1", max_concurrency: 8, rpm: 60, tpm: 1000}
+candidates:
+  - name: Small-1B
+    model: small
+    price: {input: 0.1, output: 0.2}
+    descriptor: d
+    extra_body: {reasoning_effort: low}
+    endpoints:
+      - {base_url: "http://a/v1", weight: 2}
+      - {base_url: "http://b/v1/", api_key_env: null, model: other}
+"""
+
+
+def test_a_candidate_may_be_served_in_several_places(write):
+    [candidate] = load_pool(write(SPREAD)).candidates
+    first, second = candidate.targets
+    assert (first.base_url, first.api_key_env, first.model, first.weight) == ("http://a/v1", "FIRST_KEY", "small", 2)
+    assert (second.base_url, second.api_key_env, second.model, second.weight) == ("http://b/v1", None, "other", 1)
+    assert (candidate.tpm, candidate.extra_headers) == (9000, {"X-Title": "router"})
+    assert candidate.extra_body == {"reasoning_effort": "low"}
+
+
+def test_limits_of_an_endpoint_are_read(write):
+    [limits] = load_pool(write(SPREAD)).endpoint_limits
+    assert (limits.max_concurrency, limits.rpm, limits.tpm) == (8, 60, 1000)
+
+
+def test_an_address_given_at_start_replaces_all_places_and_their_limits(write):
+    pool = load_pool(write(SPREAD), base_url="http://localhost:1/v1")
+    assert [target.base_url for target in pool.candidates[0].targets] == ["http://localhost:1/v1"]
+    assert pool.endpoint_limits == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"http://a/v1", max', '"http://c/v1", max', ["endpoint_limits[0].base_url", "no candidate's endpoint"]),
+        ("rpm: 60", "rmp: 60", ["endpoint_limits[0].rmp", "did you mean rpm?"]),
+        ("weight: 2", "weight: 0", ["candidates[0].endpoints[0].weight = 0", "greater than 0"]),
+        ("weight: 2", "wait: 2", ["candidates[0].endpoints[0].wait", "did you mean weight?"]),
+        ("reasoning_effort: low", "messages: []", ["candidates[0].extra_body", "must not set messages"]),
+        ("tpm: 9000", "tpm: 0", ["defaults.tpm = 0"]),
+    ],
+)
+def test_a_wrong_entry_of_these_is_told_in_one_line(write, old, new, told):
+    line = refusal(write(SPREAD.replace(old, new, 1)))
+    for words in told:
+        assert words in line
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Api-Key", "Cookie"])
+def test_a_key_among_the_extra_headers_is_refused_and_not_repeated(write, header):
+    line = refusal(write(SPREAD.replace("X-Title: router", f"{header}: sk-verysecret")))
+    assert "api_key_env" in line
+    assert "verysecret" not in line

@@ -61,7 +61,7 @@ class TableDispatcher:
     cancelled: list[str] = field(default_factory=list)
     hanging_now: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def route(self, candidate: str, query: str) -> Route:
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
         self.asked.append((candidate, query))
         if query in self.hanging:
             self.hanging_now.set()

@@ -105,7 +105,16 @@ def always(*responses: bytes | None) -> Behaviour:
 @pytest.fixture
 def endpoint() -> Callable[[Behaviour], AbstractAsyncContextManager[Endpoint]]:
     """`async with endpoint(behaviour) as server:` serves on a free port."""
+    return _serving()
 
+
+@pytest.fixture(scope="session")
+def endpoint_factory() -> Callable[[Behaviour], AbstractAsyncContextManager[Endpoint]]:
+    """The same, for tests with many examples, which must not share a fixture of one example."""
+    return _serving()
+
+
+def _serving() -> Callable[[Behaviour], AbstractAsyncContextManager[Endpoint]]:
     @asynccontextmanager
     async def start(behave: Behaviour) -> AsyncIterator[Endpoint]:
         server = Endpoint(behave)

@@ -9,7 +9,7 @@ import pytest
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Route
-from router_r1.routing import RetryPolicy, RouteService
+from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
 from tests.routing.conftest import always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
@@ -18,7 +18,7 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
 
 
 async def ask(base_url: str, query: str = "Who?", policy: RetryPolicy = QUICK, **settings) -> Route:
-    async with RouteService(pool_at(base_url, **settings), policy=policy) as service:
+    async with RouteService(pool_at(base_url, **settings), config=RoutingConfig(retries=policy)) as service:
         return await service.route("Small-1B", query)
 
 
@@ -50,15 +50,34 @@ async def test_a_reply_comes_back_with_its_tokens_cost_and_spend(endpoint):
     "query", ["What does 3:1 mean at 12:30?", "{braces} 100 % \\n", "東京はどこ?\nnew line", "\ud800?"]
 )
 async def test_a_query_arrives_whole(endpoint, query):
+    """PITFALLS 16."""
     async with endpoint(always(completion("yes", USAGE))) as server:
         route = await ask(server.base_url, query)
     assert not route.failed
     assert server.requests[0].query == query.replace("\ud800", "?")
 
 
-async def test_reasoning_in_a_reply_is_left_raw(endpoint):
-    async with endpoint(always(completion("<think> hm </think>\n Paris", USAGE))) as server:
-        assert (await ask(server.base_url)).reply == "<think> hm </think>\n Paris"
+@pytest.mark.parametrize("said", ["<think> hm </think>\n Paris", "hm </think> Paris", "<think></think>Paris", "Paris"])
+async def test_reasoning_is_not_passed_on_but_paid(endpoint, said):
+    async with endpoint(always(completion(said, USAGE))) as server:
+        route = await ask(server.base_url)
+    assert (route.reply, route.completion_tokens) == ("Paris", 7)
+
+
+async def test_reasoning_is_passed_on_where_the_pool_file_asks_for_it(endpoint):
+    message = {"content": "Paris", "reasoning_content": "hm"}
+    responses = completion("<think> hm </think>\n Paris", USAGE), response(200, {"choices": [{"message": message}]})
+    async with endpoint(always(*responses)) as server:
+        said = [(await ask(server.base_url, keep_reasoning=True)).reply for _ in responses]
+    assert said == ["<think> hm </think>\n Paris", "<think>hm</think>\nParis"]
+
+
+async def test_reasoning_that_fills_max_tokens_is_a_fault_that_another_try_cannot_mend(endpoint):
+    async with endpoint(always(completion("<think> hm, let me see", USAGE))) as server:
+        route = await ask(server.base_url)
+    assert (route.failed, len(server.requests)) == (True, 1)
+    assert "raise max_tokens" in route.error
+    assert route.spend_usd == pytest.approx((10 * 0.5 + 7 * 2.0) / 1e6)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +92,7 @@ async def test_reasoning_in_a_reply_is_left_raw(endpoint):
     ],
 )
 async def test_without_usage_the_reply_is_kept_and_its_tokens_are_estimated(endpoint, usage, prompt, completed):
+    """PITFALLS 19."""
     async with endpoint(always(completion("Austen", usage))) as server:
         route = await ask(server.base_url, "Who? When?")
     assert (route.reply, route.failed, route.usage_estimated) == ("Austen", False, True)
@@ -140,6 +160,27 @@ async def test_fifty_routes_in_flight_advance_independently(endpoint):
             assert sum(route.done() for route in routes.values()) == sum(gate.is_set() for gate in gates.values())
 
 
+async def test_no_trajectory_waits_for_anothers_turn(endpoint):
+    """PITFALLS 21: one trajectory's first route hangs until all the others have come to their end."""
+    others_done = asyncio.Event()
+
+    async def behave(number, request):
+        if request.query == "0.0?":
+            await others_done.wait()
+        return completion("yes", USAGE)
+
+    async def roll_out(service, number):
+        for turn in range(4):
+            await service.route("Small-1B", f"{number}.{turn}?")
+
+    async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=10)) as service:
+        first = asyncio.create_task(roll_out(service, 0))
+        await asyncio.wait_for(asyncio.gather(*(roll_out(service, i) for i in range(1, 50))), 60)
+        assert not first.done()
+        others_done.set()
+        await first
+
+
 async def test_requests_are_spaced_by_the_rate_limit(endpoint):
     async with (
         endpoint(always(completion("yes", USAGE))) as server,
@@ -169,6 +210,7 @@ async def test_a_cancelled_route_gives_its_slot_back(endpoint):
 
 
 async def test_one_service_keeps_its_connection(endpoint):
+    """PITFALLS 20."""
     async with (
         endpoint(always(completion("yes", USAGE))) as server,
         RouteService(pool_at(server.base_url, "A", "B")) as service,
@@ -179,6 +221,7 @@ async def test_one_service_keeps_its_connection(endpoint):
 
 
 async def test_two_services_share_neither_address_nor_key(endpoint, monkeypatch):
+    """PITFALLS 20."""
     behave = always(completion("yes", USAGE))
     async with endpoint(behave) as first, endpoint(behave) as second:
         services = []
@@ -233,6 +276,18 @@ async def test_a_key_that_is_unset_is_a_configuration_error(endpoint, monkeypatc
             await service.route("Small-1B", "?")
 
 
+async def test_a_part_of_a_name_reaches_nobody(endpoint):
+    """PITFALLS 17: mixtral-8x7b must not ask 8x22b."""
+    async with endpoint(always(completion("yes", USAGE))) as server:
+        pool = pool_at(server.base_url, "Mixtral-8x22B", "Qwen-7B")
+        async with RouteService(pool) as service:
+            for name in ("mixtral", "mixtral-8x7b", "qwen", "deepseek-r1-distill-qwen-7b"):
+                assert pool.resolve(name) is None
+                with pytest.raises(KeyError):
+                    await service.route(name, "?")
+    assert server.requests == []
+
+
 async def test_a_candidate_outside_the_pool_is_a_key_error():
     async with RouteService(pool_at("http://127.0.0.1:9/v1")) as service:
         with pytest.raises(KeyError, match="Small-1B"):
@@ -259,3 +314,24 @@ async def test_latency_holds_the_wait_for_a_slot(endpoint):
     assert first >= 0.04
     assert second >= 0.09
     assert third >= 0.14
+
+
+async def test_routes_in_flight_when_the_service_closes_fail_and_leave_nothing_open(endpoint, tmp_path):
+    asked = asyncio.Event()
+
+    async def behave(number, request):
+        if number == 2:
+            asked.set()
+        await asyncio.Event().wait()
+
+    config = RoutingConfig(
+        cache="readwrite", cache_file=str(tmp_path / "c.sqlite"), trace_file=str(tmp_path / "t.jsonl"), retries=QUICK
+    )
+    async with endpoint(behave) as server:
+        service = RouteService(pool_at(server.base_url, max_concurrency=3), config=config)
+        routes = [asyncio.create_task(service.route("Small-1B", f"{i}?")) for i in range(6)]
+        await asked.wait()
+        await service.aclose()
+        done = await asyncio.wait_for(asyncio.gather(*routes), 30)
+    assert all(route.failed for route in done)
+    assert len(server.requests) == 3

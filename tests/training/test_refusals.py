@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -208,3 +210,43 @@ def test_a_run_is_never_started_over_an_earlier_one_of_the_same_name(tmp_path, c
 
     assert main([f"runs_dir={tmp_path / 'runs'}", "name=mine"]) == 2
     assert "resume=auto" in capsys.readouterr().err
+
+
+def test_a_key_that_the_endpoint_refuses_ends_the_run_before_it_starts(refusal, own_data, pool_file, monkeypatch):
+    """PITFALLS 18: within seconds, with one request per candidate."""
+    asked: list[str] = []
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("MY_POOL_KEY", "made-up-key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/v1"
+        pool_file(defaults__base_url=address, defaults__api_key_env="MY_POOL_KEY")
+        error = refusal(*own_data)
+        server.shutdown()
+
+    assert asked == ["/v1/chat/completions"]
+    assert all(word in error for word in ("A-7B", "HTTP 401", "MY_POOL_KEY"))
+    assert "made-up-key" not in error
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("router_r1.routing.cache=on", "cache"),
+        ("router_r1.routing.budget_usd=-1", "budget_usd"),
+        ("+router_r1.routing.cash=1", "cash"),
+        ("router_r1.routing.shards=0", "shards"),
+    ],
+)
+def test_a_wrong_routing_setting_is_refused(refusal, override, key):
+    assert f"router_r1.routing: {key}" in refusal(override)

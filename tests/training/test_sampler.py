@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 pytest.importorskip("transfer_queue")
@@ -45,3 +47,13 @@ def test_a_step_in_which_too_many_routes_failed_is_refused_with_the_figures_and_
 @pytest.mark.parametrize("rows", [[row(routes=10, failed=2)], [row(routes=0)], []])
 def test_few_failures_or_no_routes_at_all_are_no_outage(rows):
     sampler.refuse_outage(rows, ["timeout"], step=1, limit=0.2)
+
+
+def test_a_step_after_the_budget_was_spent_is_refused_with_the_figures():
+    ledger = sampler.Ledger(["a"], budget_usd=0.5)
+    sampler.refuse_overspending(ledger, step=2)
+    ledger.charge("a", Decimal("0.51"))
+
+    with pytest.raises(sampler.BudgetSpent, match=r"budget spent: 0\.51 of 0\.5 USD.*Step 3 was not trained on"):
+        sampler.refuse_overspending(ledger, step=3)
+    assert sampler.spending_metrics(ledger)["routing/spend_usd/a"] == 0.51

@@ -1,0 +1,219 @@
+"""Replies kept on disk: SQLite, shared by any number of processes of this machine.
+
+Invariants:
+
+- what is read is exactly what was written, or nothing; a damaged file is set aside with a warning, never an exception;
+- a cache that cannot be used costs requests, not the run;
+- only plain columns are stored, so that a file from elsewhere can carry wrong replies, but no code.
+
+WAL mode needs shared memory between the processes: the file must not lie on a network file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from router_r1.routing.replies import Reply
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_FORMAT = 1
+_BUSY_TIMEOUT_S = 60.0
+_TABLE = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, created REAL NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL, query TEXT NOT NULL,
+    text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    usage_estimated INTEGER NOT NULL
+) WITHOUT ROWID"""
+
+
+def default_cache_file() -> Path:
+    """The cache that all runs of this user share."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "router_r1", "replies.sqlite")
+
+
+def cache_key(identity: Mapping[str, Any]) -> str:
+    """A digest of everything a reply depends on."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A reply and what it was a reply to."""
+
+    key: str
+    endpoint: str
+    model: str
+    query: str
+    reply: Reply
+
+
+class CacheFile:
+    """The file itself, for one thread. Faults of SQLite are mended or raised; `ReplyCache` is what a service uses."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._database: sqlite3.Connection | None = None
+
+    def get(self, key: str) -> Reply | None:
+        """The reply under this key.
+
+        Raises:
+            sqlite3.Error: the file cannot be used.
+        """
+        columns = "text, prompt_tokens, completion_tokens, usage_estimated"
+        rows = self._run(lambda db: db.execute(f"SELECT {columns} FROM replies WHERE key = ?", (key,)).fetchall())
+        return Reply(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
+
+    def put(self, entry: Entry) -> None:
+        """Keep a reply; it replaces an earlier one."""
+        reply = entry.reply
+        said = (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.usage_estimated)
+        values = (entry.key, time.time(), entry.endpoint, entry.model, entry.query, *said)
+        marks = ", ".join("?" * len(values))
+        self._run(lambda db: db.execute(f"INSERT OR REPLACE INTO replies VALUES ({marks})", values))
+
+    def stats(self) -> list[tuple[str, str, int, int, int, float, float]]:
+        """Per endpoint and model: replies, prompt and completion tokens, oldest and newest (Unix time)."""
+        sums = "COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), MIN(created), MAX(created)"
+        return self._run(
+            lambda db: db.execute(
+                f"SELECT endpoint, model, {sums} FROM replies GROUP BY endpoint, model ORDER BY endpoint, model"
+            ).fetchall()
+        )
+
+    def prune(self, *, before: float | None = None, model: str | None = None) -> int:
+        """Delete replies made before a Unix time, or by a model, or (with neither) all; returns how many."""
+        where = "(? IS NULL OR created < ?) AND (? IS NULL OR model = ?)"
+        values = (before, before, model, model)
+        count = self._run(lambda db: db.execute(f"DELETE FROM replies WHERE {where}", values).rowcount)
+        self._run(lambda db: db.execute("VACUUM"))
+        return count
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every reply with what it was a reply to, by age."""
+        names = "created, endpoint, model, query, text, prompt_tokens, completion_tokens, usage_estimated".split(", ")
+        rows = self._run(lambda db: db.execute(f"SELECT {', '.join(names)} FROM replies ORDER BY created").fetchall())
+        return (dict(zip(names, row, strict=True)) for row in rows)
+
+    def close(self) -> None:
+        if self._database:
+            self._database.close()
+            self._database = None
+
+    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Act on the database; if it turns out damaged, set it aside and act on a new one."""
+        try:
+            return action(self._open())
+        except sqlite3.OperationalError:
+            raise  # locked, full, read-only: the file itself is sound
+        except sqlite3.DatabaseError as fault:
+            self._set_aside(fault)
+            return action(self._open())
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            with self._alone():  # two processes that switch a new file to WAL at once would get in each other's way
+                self._database = _connect(self.path)
+        return self._database
+
+    def _set_aside(self, fault: sqlite3.DatabaseError) -> None:
+        with suppress(sqlite3.Error):
+            self.close()
+        self._database = None
+        with self._alone():
+            if _is_sound(self.path):
+                return  # another process was faster
+            aside = self.path.with_name(f"{self.path.name}.corrupt-{time.time_ns()}")
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+        logger.warning("the reply cache %s is damaged (%s); it was set aside as %s", self.path, fault, aside.name)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from opening or replacing the file."""
+        with open(f"{self.path}.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _FORMAT):
+            raise sqlite3.DatabaseError(f"format {version}, but this version reads {_FORMAT}")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last replies, never the file
+        database.execute(_TABLE)
+        database.execute(f"PRAGMA user_version = {_FORMAT}")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        database = _connect(path)
+    except sqlite3.Error:
+        return False
+    try:
+        return bool(database.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
+    finally:
+        database.close()
+
+
+class ReplyCache:
+    """The cache of one service: the file in a thread of its own, so that a slow disk does not stop the event loop."""
+
+    def __init__(self, path: str | Path | None, *, reads: bool, writes: bool) -> None:
+        self._file = CacheFile(path or default_cache_file())
+        self._reads, self._writes = reads, writes
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="router_r1_cache")
+        self._warned = self._closed = False
+
+    async def get(self, key: str) -> Reply | None:
+        """The reply under this key; None if there is none, or none can be read."""
+        return await self._in_thread(lambda: self._file.get(key)) if self._reads else None
+
+    async def put(self, entry: Entry) -> None:
+        """Keep a reply, if it can be kept."""
+        if self._writes:
+            await self._in_thread(lambda: self._file.put(entry))
+
+    async def aclose(self) -> None:
+        await self._in_thread(self._file.close)
+        self._closed = True
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, action: Callable[[], T]) -> T | None:
+        if self._closed:
+            return None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, action)
+        except UnicodeError:  # a lone surrogate cannot be stored; without it, it would be another text
+            return None
+        except (sqlite3.Error, OSError) as fault:
+            if not self._warned:
+                self._warned = True
+                logger.warning("the reply cache %s cannot be used: %s", self._file.path, fault)
+            return None
