@@ -224,7 +224,7 @@ class Asker:
                 call.hedges += 1
                 self._account.hedges += 1
                 requests.add(asyncio.create_task(self._try(call, may_hedge=False)))
-            reply = await _first_good(requests)
+            reply = await _first_good(requests, call)
             for _ in range(call.unread):
                 self._charge(call, reply.prompt_tokens, reply.completion_tokens)
                 self._account.estimated += 1
@@ -236,13 +236,16 @@ class Asker:
             call.unread = 0
 
 
-async def _first_good(requests: set[asyncio.Task[Reply]]) -> Reply:
-    """The first reply; the last fault if there is none."""
+async def _first_good(requests: set[asyncio.Task[Reply]], call: Call) -> Reply:
+    """The first reply; a fault if there is none.
+
+    A request that failed is not followed by one that still queues: the failed one's permit may be what it queues for.
+    """
     pending = set(requests)
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         good = [request for request in done if request.exception() is None]
-        if good or not pending:
+        if good or not pending or not call.unread:
             return (good or list(done))[0].result()
 
 
