@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ SLOW_MACHINE = [HealthCheck.too_slow]
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_MACHINE)
 settings.register_profile("ci", deadline=None, suppress_health_check=SLOW_MACHINE, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# A shell starts background jobs with Ctrl-C ignored, and programs that the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Loopback servers are asked directly, whatever proxy the environment names.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
