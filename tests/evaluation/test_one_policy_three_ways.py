@@ -26,8 +26,10 @@ SIZE = 100
 def run(tmp_path_factory) -> Path:
     """A run of train.sh that only validates."""
     runs = tmp_path_factory.mktemp("runs")
-    settings = ["trainer.val_only=true", f"router_r1.sim.val_size={SIZE}", "router_r1.sim.train_size=128"]
-    done = runner.train(runs, "validated", *settings, *runner.SMALL[:2], "router_r1.sim.latency_scale=0.2")
+    greedy = [f"actor_rollout_ref.rollout.val_kwargs.{value}" for value in ("temperature=0", "do_sample=false")]
+    done = runner.train(
+        runs, "validated", *runner.SMALL, *greedy, "trainer.val_only=true", f"router_r1.sim.val_size={SIZE}"
+    )
     assert (runs / "validated" / "validation" / "0.jsonl").exists(), done.err[-3000:]
     return runs / "validated"
 
