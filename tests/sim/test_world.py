@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -142,3 +143,10 @@ def test_generated_questions_are_distinct_balanced_and_of_the_asked_share():
 def test_a_draw_that_cannot_be_made_names_the_argument(arguments, named):
     with pytest.raises(ConfigError, match=named):
         WORLD.generate(**arguments)
+
+
+def test_the_question_in_the_readme_can_be_asked_in_the_world(project_root):
+    (question,) = re.findall(r'infer_vllm\.py --question "(.+)"', (project_root / "README.md").read_text())
+    (name,) = set(re.findall(r"\w+", question)) & set(NAMES)
+    assert question.endswith(f" {name}?")
+    assert World().parse(question) is not None
