@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
 
@@ -37,6 +37,27 @@ def _shorten(text: str, limit: int = 120) -> str:
 
 Remedy = Callable[["ErrorDetails"], str | None]
 """Better words for a fault than pydantic's; None where there are none."""
+
+
+Model = TypeVar("Model", bound="BaseModel")
+
+
+def validated(model: type[Model], source: object, mapping: object) -> Model:
+    """What a user configured, as a `model`.
+
+    Args:
+        source: where it came from, for the error.
+        mapping: keys and values of `model`.
+
+    Raises:
+        ConfigError: an unknown key, or a value of a wrong type or out of its range.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(mapping)
+    except ValidationError as fault:
+        raise config_error(source, fault) from None
 
 
 def config_error(source: object, exc: ValidationError, remedy: Remedy | None = None) -> ConfigError:

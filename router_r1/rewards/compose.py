@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from router_r1.errors import config_error
+from router_r1.errors import validated
 from router_r1.protocol import InvalidSearch, Search, Status, Trajectory, Turn
 from router_r1.rewards.format import check_format
 from router_r1.rewards.outcome import exact_match, f1_score
@@ -41,10 +41,7 @@ def reward_config(source: object, mapping: Mapping[str, Any]) -> RewardConfig:
     Raises:
         ConfigError: an unknown key, or a value out of its range.
     """
-    try:
-        return RewardConfig.model_validate(dict(mapping) if isinstance(mapping, Mapping) else mapping)
-    except ValidationError as exc:
-        raise config_error(source, exc) from None
+    return validated(RewardConfig, source, mapping)
 
 
 def compose(format_ok: bool, outcome: float, cost: float, config: RewardConfig) -> float:

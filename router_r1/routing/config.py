@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from router_r1.errors import config_error
+from router_r1.errors import validated
 from router_r1.pool.schema import Record
 
 CacheMode = Literal["off", "read", "write", "readwrite"]
@@ -91,7 +91,4 @@ def routing_config(source: object, mapping: Mapping[str, Any]) -> RoutingConfig:
     Raises:
         ConfigError: an unknown key, or a value out of its range.
     """
-    try:
-        return RoutingConfig.model_validate(dict(mapping))
-    except ValidationError as fault:
-        raise config_error(source, fault) from None
+    return validated(RoutingConfig, source, mapping)

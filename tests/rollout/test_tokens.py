@@ -157,7 +157,8 @@ def test_a_tokenizer_without_chat_template_is_refused():
 
 @pytest.mark.parametrize("model_type", ["qwen2", "llama"])
 def test_a_prompt_has_the_ids_that_verls_agent_loop_builds(tokenizer, model_type):
-    wiring = pytest.importorskip("verl.utils.tokenizer.continuous_token_wiring")
+    from verl.utils.tokenizer import continuous_token_wiring as wiring
+
     builder = wiring.create_continuous_token_builder(tokenizer, hf_model_type=model_type)
     messages = [{"role": "system", "content": "Route."}, {"role": "user", "content": "Who wrote <|im_start|> it?"}]
     assert encode_prompt(tokenizer, messages) == builder.build_initial_tokens(messages)

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from router_r1.protocol import STOP_STRINGS
-
-agent_loop = pytest.importorskip("router_r1.training.agent_loop")
+from router_r1.training import agent_loop
 
 pytestmark = pytest.mark.slow  # importing veRL takes seconds
 

@@ -6,8 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-pytest.importorskip("transfer_queue")
-sampler = pytest.importorskip("router_r1.training.sampler")
+from router_r1.training import sampler
 
 
 def row(em: float = 0.0, routes: float = 1.0, failed: float = 0.0, **candidates: float) -> dict[str, float]:
