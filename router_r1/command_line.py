@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from router_r1.errors import ConfigError
+from router_r1.errors import BudgetSpent, ConfigError
 
-EXIT_OK, EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_REFUSED, EXIT_BUDGET_SPENT, EXIT_INTERRUPTED = 0, 1, 2, 4, 130
 
 
 def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], str] = str) -> int:
     """Run a command; its exit code. What went wrong is told on standard error in one line.
 
     0: done; 2: refused, because something the user wrote is wrong; 1: failed (engine, policy endpoint or pool server,
-    which say in their error what happened); 130: Ctrl-C.
+    which say in their error what happened); 4: the budget is spent; 130: Ctrl-C.
 
     Args:
-        how_to_go_on: what to say after Ctrl-C and after a failure; by default nothing.
+        how_to_go_on: what to say after Ctrl-C, a failure or a spent budget; by default nothing.
     """
     try:
         command()
@@ -30,7 +30,7 @@ def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], st
         return EXIT_REFUSED
     except RuntimeError as fault:
         print("; ".join(filter(None, [f"error: {fault}", how_to_go_on()])), file=sys.stderr)
-        return EXIT_FAILED
+        return EXIT_BUDGET_SPENT if isinstance(fault, BudgetSpent) else EXIT_FAILED
     except KeyboardInterrupt:
         print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
         return EXIT_INTERRUPTED

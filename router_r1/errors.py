@@ -1,4 +1,4 @@
-"""The one error that user input can raise."""
+"""What ends a command: the one error that user input can raise, and a budget that is spent."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class ConfigError(ValueError):
     def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
         # The default would pass the finished message as the only argument when Ray pickles the error.
         return type(self), (self.source, self.key, self.value, self.remedy)
+
+
+class BudgetSpent(RuntimeError):
+    """The run's budget is spent: no further request is sent. Not a fault; the run ends in good order."""
 
 
 def _shorten(text: str, limit: int = 120) -> str:

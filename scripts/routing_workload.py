@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import multiprocessing
 import random
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -60,6 +62,29 @@ async def roll_out_all(service: RouteService, plans: Sequence[Plan]) -> tuple[li
     started = time.monotonic()
     routes = await asyncio.gather(*(roll_out(service, plan, i) for i, plan in enumerate(plans)))
     return routes, time.monotonic() - started
+
+
+def ideal_wall(plans: Sequence[Plan], c: int) -> float:
+    """Wall time of a scheduler that costs nothing, asks in order of arrival and keeps `c` routes in flight.
+
+    It does not know which replies will be slow, so that it, too, may start one of them last.
+    """
+    free, now = c, 0.0
+    waiting: deque[tuple[int, int]] = deque()  # (trajectory, route)
+    events = [(GENERATION_S, False, i, 0) for i in range(len(plans))]  # (time, a reply came, trajectory, route)
+    heapq.heapify(events)
+    while events:
+        now, replied, i, k = heapq.heappop(events)
+        if replied:
+            free += 1
+            heapq.heappush(events, (now + GENERATION_S, False, i, k + 1))
+        elif k < len(plans[i]):
+            waiting.append((i, k))
+        while free and waiting:
+            i, k = waiting.popleft()
+            free -= 1
+            heapq.heappush(events, (now + POOL.latency_s(*plans[i][k]), True, i, k))
+    return now
 
 
 def with_barriers(base_url: str, plans: Sequence[Plan], threads: int = 10) -> float:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from router_r1 import runs
 from router_r1.command_line import positive
@@ -18,6 +18,7 @@ from router_r1.prompts import Template, load_template
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import model_config
 from router_r1.rollout.sampling import Sampling
+from router_r1.routing.config import CacheMode, RoutingConfig, routing_config
 from router_r1.sim.qa_book import find_files
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,8 @@ class Options:
     tensor_parallel_size: int = 1
     replicas: int | None = None
     sim_qa: Sequence[str] = ()
+    budget_usd: float | None = None
+    cache: str = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,7 @@ class Plan:
     base_urls: tuple[str, ...]  # where it is served, all the same; (): by an engine of our own
     pool: RoutingPool  # if simulated, with endpoints still to be filled in
     pool_file: Path
+    routing: RoutingConfig
     template: Template
     limits: RolloutLimits
     sampling: Sampling
@@ -66,7 +70,7 @@ class Plan:
     sim_qa: tuple[str, ...]  # FlashRAG files or folders whose questions the simulated candidates know
 
     def as_config(self) -> dict[str, Any]:
-        """What the results depend on, as JSON types; no secrets."""
+        """What the results depend on, as JSON types; no secrets. How routes are paid for is no part of it."""
         return {
             "model_path": self.model_path,
             "base_urls": list(self.base_urls),
@@ -111,6 +115,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="for the simulated pool: FlashRAG files or folders whose questions it knows (default: the run's)",
     )
+    candidates.add_argument(
+        "--budget_usd", type=float, metavar="USD", help="stop once this much is spent (default: no limit)"
+    )
+    candidates.add_argument(
+        "--cache",
+        choices=get_args(CacheMode),
+        default="off",
+        help="keep replies on disk, ask nothing twice (default: off)",
+    )
     candidates.add_argument("--api_base", metavar="URL", help="endpoint of all candidates, instead of the pool file's")
     candidates.add_argument(
         "--api_key",
@@ -151,6 +164,10 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
         raise ConfigError("command line", "--pool", None, "is needed: this policy comes from no run that names a pool")
     simulated = _is_simulated(options, run, Path(pool_file))
     pool = load_pool(pool_file, base_url=_ANY_ENDPOINT if simulated else options.api_base)
+    if simulated and options.cache != "off":
+        raise ConfigError(
+            "command line", "--cache", options.cache, "is for real candidates; simulated ones cost nothing"
+        )
     if options.sim_qa:
         if not simulated:
             raise ConfigError("command line", "--sim_qa", None, "is for the simulated pool only; leave it out")
@@ -164,6 +181,7 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
         base_urls=tuple(dict.fromkeys(options.base_url or ())),
         pool=pool,
         pool_file=Path(pool_file),
+        routing=routing_config("command line", {"budget_usd": options.budget_usd, "cache": options.cache}),
         template=load_template(options.template or run.get("template") or _template_for(model_path)),
         limits=_limits(options, run),
         sampling=Sampling(temperature=options.temperature, top_p=options.top_p, seed=options.seed),

@@ -86,7 +86,7 @@ async def open_session(
             pool = load_pool(plan.pool_file, base_url=_serve_pool(plan, stack))
         policy, model = await _open_policy(plan, stack, quick_start=quick_start)
         tokenizer = tokenizer or load_tokenizer(plan.model_path or model)
-        routes = await stack.enter_async_context(RouteService(pool))
+        routes = await stack.enter_async_context(RouteService(pool, config=plan.routing))
         limits = replace(plan.limits, max_model_len=policy.max_model_len)
         yield Session(policy, routes, pool, tokenizer, limits, plan)
 

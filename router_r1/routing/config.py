@@ -58,7 +58,7 @@ class RoutingConfig(Record):
     cache_file: str | None = None
     """SQLite file of the cache; None: one for all runs of this user."""
     budget_usd: float | None = Field(default=None, ge=0)
-    """Ends the run once this much is spent; None for no limit."""
+    """Ends the run, or the benchmark, once this much is spent; None for no limit."""
     trace_file: str | None = None
     """One JSON line per route goes here; None for none."""
     trace_texts: bool = False

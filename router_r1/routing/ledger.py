@@ -12,9 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from decimal import Decimal
 
-
-class BudgetSpent(RuntimeError):
-    """The run's budget is spent: no further request is sent. Not a fault; the run ends in good order."""
+from router_r1.errors import BudgetSpent
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -61,8 +62,11 @@ def read_reply(body: str | bytes, candidate: Candidate, target: Target, query: s
         RouteError: it is no JSON, no chat completion, or holds no text; the usage it charges comes with the fault.
     """
     try:
-        completion = _Completion.model_validate_json(body)
-    except ValidationError as fault:
+        # Not pydantic's parser: it refuses half of a surrogate pair, which a model that is cut in an emoji may send.
+        completion = _Completion.model_validate(json.loads(body))
+    except (ValueError, RecursionError) as fault:
+        if not isinstance(fault, ValidationError):
+            raise malformed(candidate, target, f"no JSON: {fault}") from None
         error = fault.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, error["loc"]))
         raise malformed(candidate, target, f"{place}: {error['msg']}" if place else error["msg"]) from None

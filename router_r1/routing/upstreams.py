@@ -32,7 +32,9 @@ class Connection:
         if key:
             headers["authorization"] = f"Bearer {key}"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the gates limit; a second queue would hide who waits
+            # No limit: the gates limit, and a second queue would hide who waits. Idle connections are given up before
+            # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs a try.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             # A proxy of the environment cannot reach this machine's own loopback.

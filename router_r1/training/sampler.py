@@ -15,7 +15,7 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-from router_r1.routing import BudgetSpent
+from router_r1.errors import BudgetSpent
 from router_r1.routing.ledger import Ledger
 from router_r1.training.services import connect
 

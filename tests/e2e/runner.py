@@ -12,14 +12,17 @@ from pathlib import Path
 
 import psutil
 
+from router_r1 import runs
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
+LATENCY_SCALE = 0.2
 SMALL = (
     "data.train_batch_size=16",
     "actor_rollout_ref.actor.ppo_mini_batch_size=8",
     "router_r1.sim.train_size=128",
     "router_r1.sim.val_size=32",
-    "router_r1.sim.latency_scale=0.2",
+    f"router_r1.sim.latency_scale={LATENCY_SCALE}",
 )
 """A run of the default experiment that needs a few seconds a step."""
 
@@ -45,14 +48,18 @@ def environment() -> dict[str, str]:
 
 
 def run(args: Sequence[str | Path], *, timeout: float, **extra_env: str) -> Finished:
-    """Run to the end. On a timeout the whole process tree is killed and the test fails with what was printed."""
-    process = start(args, **extra_env)
+    """Start it and see it to its end."""
+    return finish(start(args, **extra_env), timeout=timeout)
+
+
+def finish(process: subprocess.Popen[str], *, timeout: float) -> Finished:
+    """Wait for the end. On a timeout the whole process tree is killed and the test fails with what was printed."""
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         kill_tree(process.pid)
         out, err = process.communicate()
-        raise AssertionError(f"{args} took longer than {timeout} s\n{out[-3000:]}\n{err[-3000:]}") from None
+        raise AssertionError(f"{process.args} took longer than {timeout} s\n{out[-3000:]}\n{err[-3000:]}") from None
     return Finished(process.returncode, out, err)
 
 
@@ -113,6 +120,11 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], *,
             out, err = process.communicate()
             raise AssertionError(f"the condition never came true\n{out[-3000:]}\n{err[-3000:]}")
         time.sleep(0.2)
+
+
+def steps_of(run_dir: Path) -> dict[int, dict[str, float]]:
+    """The metrics of the training steps so far."""
+    return {step: row for step, row in runs.read_metrics(run_dir).items() if "train/reward" in row}
 
 
 def rollout_questions(run_dir: Path, step: int) -> list[str]:

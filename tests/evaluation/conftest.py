@@ -149,8 +149,11 @@ class PolicyServer(JsonServer):
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model")
+
+
+def write_model(folder: Path) -> Path:
     """A tokenizer and a configuration: enough for a policy that is served elsewhere."""
-    folder = tmp_path / "model"
     build_tokenizer().save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     return folder

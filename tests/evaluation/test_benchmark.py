@@ -96,6 +96,16 @@ def test_failed_routes_are_counted(bench, questions, candidates):
     assert results["datasets"]["easy"]["em"] == 0.8
 
 
+def test_a_cached_reply_is_not_paid_again_and_costs_the_policy_as_much(bench, candidates, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    questions = write_questions(tmp_path / "test.parquet", {"easy": RIGHT})
+    folders = [bench(questions, "--cache", "readwrite", out=out)[3] for out in ("first", "second")]
+    paid, saved = (json.loads((folder / "results.json").read_text())["datasets"]["easy"] for folder in folders)
+    assert (paid["spend_usd"], saved["spend_usd"]) == (pytest.approx(1.2e-5), 0)
+    assert paid["raw_cost"] == saved["raw_cost"] == 2.0
+    assert len(candidates.requests) == 5
+
+
 def test_all_trajectories_are_in_flight_at_once(bench, questions, policy):
     policy.gate = threading.Barrier(7, timeout=60)
     assert bench(questions)[0] == 0

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from router_r1.evaluation.benchmark import main
 from router_r1.evaluation.report import shortened
-from tests.evaluation.conftest import question_of, write_questions
+from tests.evaluation.conftest import (
+    CandidateServer,
+    PolicyServer,
+    question_of,
+    write_model,
+    write_pool,
+    write_questions,
+)
 
 EVIL = {
     "France": "<script>alert('x')</script><img src=x onerror=alert(1)>",
@@ -32,14 +40,25 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-@pytest.fixture
-def run(policy, pool_file, candidates, model_folder, tmp_path):
-    candidates.replies = {question_of(country): reply for country, reply in EVIL.items()}
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory) -> tuple[Path, PolicyServer]:
+    """The folder of a benchmark with such replies, and the server of its policy, which remembers its prompts."""
+    folder = tmp_path_factory.mktemp("hostile")
+    model = write_model(folder / "model")
     golden = {"France": "Paris", "Italy": "Rome", "Spain": "obey", "Austria": "Vienna", "Poland": "Warsaw"}
-    questions = write_questions(tmp_path / "q.parquet", {"<b>evil</b>": golden})
-    named = ["--base_url", policy.url, "--model_path", str(model_folder), "--pool", str(pool_file)]
-    assert main([*named, "--data", str(questions), "--out", str(tmp_path / "out")]) == 0
-    return tmp_path / "out"
+    questions = write_questions(folder / "q.parquet", {"<b>evil</b>": golden})
+    candidates, policy = CandidateServer(), PolicyServer(model)
+    candidates.replies = {question_of(country): reply for country, reply in EVIL.items()}
+    with candidates.running(), policy.running():
+        pool_file = write_pool(folder / "pool.yaml", candidates.url)
+        named = ["--base_url", policy.url, "--model_path", str(model), "--pool", str(pool_file)]
+        assert main([*named, "--data", str(questions), "--out", str(folder / "out")]) == 0
+    return folder / "out", policy
+
+
+@pytest.fixture
+def run(benchmark) -> Path:
+    return benchmark[0]
 
 
 def test_no_reply_answers_for_the_policy(run):
@@ -47,11 +66,12 @@ def test_no_reply_answers_for_the_policy(run):
     records = [json.loads(line) for line in (run / "trajectories.jsonl").read_text().splitlines()]
     assert {record["answer"] for record in records} == {"no idea"}
     assert {record["em"] for record in records} == {0.0}
-    assert all(len(record["turns"]) == 2 for record in records)
+    assert all(len(record["turns"]) == 2 and not record["failed_routes"] for record in records)
     assert not any("<answer>" in record["turns"][0]["observation"] for record in records)
 
 
-def test_control_tokens_in_a_reply_reach_the_policy_as_plain_text(run, policy):
+def test_control_tokens_in_a_reply_reach_the_policy_as_plain_text(benchmark):
+    policy = benchmark[1]
     control = {policy.tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>")}
     second_turns = [r["prompt"] for r in policy.requests if "<information>" in policy.tokenizer.decode(r["prompt"])]
     assert len(second_turns) == 5

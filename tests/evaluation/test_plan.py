@@ -94,6 +94,12 @@ def test_another_pool_or_endpoint_is_not_the_simulated_one(tmp_path, model_folde
     assert make_plan(Options(pool=str(SIMULATED_POOL)), runs_dir=tmp_path / "runs").simulated
 
 
+def test_replies_of_the_simulated_pool_are_not_cached(tmp_path, model_folder):
+    make_run(tmp_path / "runs", "r", model_folder)
+    with pytest.raises(ConfigError, match="--cache"):
+        make_plan(Options(pool=str(SIMULATED_POOL), cache="readwrite"), runs_dir=tmp_path / "runs")
+
+
 def test_no_key_is_in_a_plan_or_in_options(pool_file, model_folder, monkeypatch):
     monkeypatch.delenv("ROUTER_R1_API_KEY", raising=False)
     options = Options(model_path=str(model_folder), pool=str(pool_file), api_key="sk-secret")

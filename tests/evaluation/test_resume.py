@@ -13,7 +13,7 @@ import pytest
 
 from router_r1.evaluation.benchmark import main
 from router_r1.evaluation.records import appending, read_records
-from tests.evaluation.conftest import CAPITALS, write_questions
+from tests.evaluation.conftest import CAPITALS, write_pool, write_questions
 
 
 @pytest.fixture
@@ -53,6 +53,17 @@ def test_only_what_is_missing_is_asked_and_the_results_are_those_of_an_undisturb
     assert len(policy.requests) == 2 * (10 - len(kept)), "two turns for each trajectory that was missing"
     assert file.read_bytes().splitlines(keepends=True)[:4] == kept
     assert results_of(tmp_path / "out") == results_of(tmp_path / "whole")
+
+
+def test_a_spent_budget_ends_it_and_what_is_finished_is_not_paid_again(options, candidates, pool_file, tmp_path, capfd):
+    write_pool(pool_file, candidates.url, max_concurrency=1)  # one after another, 0.000012 USD each
+    assert main([*options, "--budget_usd", "0.00005"]) == 4
+    err = " ".join(capfd.readouterr().err.split())
+    assert "budget spent: 0.0000600 of 0.00005 USD after 5 requests" in err
+    assert f"go on with --resume --out {tmp_path / 'out'}" in err
+    finished = len(read_records(tmp_path / "out" / "trajectories.jsonl"))
+    assert main([*options, "--resume"]) == 0
+    assert len(candidates.requests) == 5 + 10 - finished
 
 
 @pytest.mark.slow

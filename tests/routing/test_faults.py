@@ -29,6 +29,8 @@ GOOD = completion("yes", USAGE)
 MALFORMED = {
     "no JSON": response(200, b"<html>busy</html>", content_type="text/html"),
     "cut JSON": response(200, b'{"choices": [{"mess'),
+    "deep JSON": response(200, b"[" * 100_000),
+    "no UTF-8": response(200, b'{"choices": "\xff"}'),
     "empty body": response(200, b""),
     "null": response(200, None),
     "a list": response(200, []),

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router_r1.errors import BudgetSpent
 from router_r1.pool import exact_usd, spend
-from router_r1.routing import BreakerPolicy, BudgetSpent, RetryPolicy, RouteService, RoutingConfig
+from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
 from router_r1.routing.ledger import Account, Ledger
 from router_r1.routing.sharding import shard_candidates
 from tests.routing.conftest import RESET, Request, always, completion, pool_at, response

@@ -100,6 +100,15 @@ async def test_without_usage_the_reply_is_kept_and_its_tokens_are_estimated(endp
     assert route.spend_usd == pytest.approx((prompt * 0.5 + completed * 2.0) / 1e6)
 
 
+async def test_half_of_a_surrogate_pair_spoils_no_reply(endpoint):
+    async with (
+        endpoint(always(completion("yes \ud83d", USAGE))) as server,
+        RouteService(pool_at(server.base_url)) as service,
+    ):
+        route = await service.route("Small-1B", "Who?")
+    assert (route.reply, route.attempts) == ("yes \ud83d", 1)
+
+
 async def test_a_usage_key_that_is_absent_counts_as_none(endpoint):
     body = {"choices": [{"message": {"content": "Austen"}}]}
     async with endpoint(always(response(200, body))) as server:
