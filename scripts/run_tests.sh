@@ -23,7 +23,7 @@ export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_DATASE
 
 "$python" -m ruff check --quiet .
 "$python" -m ruff format --check --quiet .
-quick=(-m "not slow" -n auto --maxprocesses=4 --dist loadgroup)
+quick=(-m "not slow" -n auto --maxprocesses=4 --dist loadfile)
 if [ "$part" = quick ]; then
     exec "$python" -m pytest "${quick[@]}" --durations=10 "$@"
 fi
@@ -33,4 +33,4 @@ if [ $# -gt 0 ]; then
 fi
 "$python" -m pytest "${quick[@]}"
 # Two at a time: an engine starts one process after another, and so keeps one core busy.
-exec "$python" -m pytest -m slow -n 2 --dist loadgroup --durations=25
+exec "$python" -m pytest -m slow -n 2 --dist loadfile --durations=25

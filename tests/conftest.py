@@ -32,17 +32,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, so that a plain mistake shows before an engine is started.
-
-    Where several processes share the work, tests of one file stay together, for the sake of their common fixtures, and
-    so do all that start a trainer, for the sake of the memory.
-    """
+    """Quick tests first, so that a plain mistake shows before an engine is started."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
     for item in items:
-        training = item.path.is_relative_to(PROJECT_ROOT / "tests" / "e2e")
-        item.add_marker(pytest.mark.xdist_group("training" if training else item.path.stem))
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
 
