@@ -138,7 +138,9 @@ def test_a_pool_that_is_restarted_costs_time_and_one_that_stays_away_ends_the_ru
     rows = runner.steps_of(folder)
     assert all(row["train/failed_routes"] == 0 for step, row in rows.items() if step <= survived)
     assert all(len(runner.rollout_questions(folder, step)) == BATCH for step in range(1, survived + 1))
-    assert sum(route["tries"] > 1 for route in routes_in(trace) if route["status"] == "ok") >= 2, "nothing had to wait"
+    assert sum(route["tries"] > 1 for route in routes_in(trace) if route["status"] == "finished") >= 2, (
+        "nothing had to wait"
+    )
 
     assert done.code == 3, done.out + done.err
     assert "pool unreachable" in done.err
@@ -247,9 +249,3 @@ def test_greedy_trajectories_are_the_same_three_ways(ppo, tmp_path):
     assert len(validated) == VALIDATION_QUESTIONS
     assert in_process == validated
     assert served == validated
-
-
-def test_two_replicas_in_a_ray_cluster_change_nothing(ppo, tmp_path):
-    options = ["--temperature", "1", "--seed", "3", "--limit", "10"]
-    alone = by_benchmark(ppo.folder, tmp_path / "one", *options)
-    assert by_benchmark(ppo.folder, tmp_path / "two", *options, "--replicas", "2") == alone

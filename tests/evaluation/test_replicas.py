@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -48,6 +50,16 @@ def test_three_servers_share_the_work_and_change_nothing(servers, tmp_path, pool
     assert sorted((str(r["prompt"]), r["seed"]) for r in together) == alone, "same contexts, same seeds"
     assert all(len(server.requests) > 10 for server in servers)
     assert told(tmp_path / "one") == told(tmp_path / "three")
+
+
+@pytest.mark.slow
+def test_two_engines_in_a_ray_cluster_change_nothing(tiny_checkpoint, pool_file, tmp_path):
+    questions = write_questions(tmp_path / "q.parquet", {"a": CAPITALS, "b": CAPITALS})
+    command = [sys.executable, "-m", "router_r1.evaluation", "--model_path", tiny_checkpoint, "--template", "tiny"]
+    command += ["--pool", pool_file, "--data", questions, "--temperature", "1", "--seed", "3", "--out"]
+    subprocess.run([*command, tmp_path / "one"], check=True, timeout=600)
+    subprocess.run([*command, tmp_path / "two", "--replicas", "2"], check=True, timeout=600)
+    assert told(tmp_path / "one") == told(tmp_path / "two")
 
 
 def test_another_seed_is_another_draw(servers, tmp_path, pool_file, model_folder):
