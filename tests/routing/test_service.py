@@ -229,6 +229,15 @@ async def test_one_service_keeps_its_connection(endpoint):
     assert (len(server.requests), server.connections) == (3, 1)
 
 
+@pytest.mark.slow  # for the seconds it has to let pass
+async def test_an_idle_connection_is_given_up_before_uvicorn_does_it_after_five_seconds(endpoint):
+    async with endpoint(always(completion("yes", USAGE))) as server, RouteService(pool_at(server.base_url)) as service:
+        await service.route("Small-1B", "?")
+        await asyncio.sleep(4.2)
+        await service.route("Small-1B", "!")
+    assert (len(server.requests), server.connections) == (2, 2)
+
+
 async def test_two_services_share_neither_address_nor_key(endpoint, monkeypatch):
     """PITFALLS 20."""
     behave = always(completion("yes", USAGE))
