@@ -20,6 +20,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class ScriptedRouter:
     def __init__(self, pool: RoutingPool, service: RouteService, seed: int) -> None:
         self.pool, self._service, self._seed = pool, service, seed
         self._tokenizer = load_tokenizer(SHIPPED_POLICY)
+        self._turns: Counter[str] = Counter()  # by request_id
 
     async def roll_out(self, messages: Sequence[dict[str, str]], *, request_id: str) -> protocol.Trajectory:
         return await run_trajectory(
@@ -66,11 +68,11 @@ class ScriptedRouter:
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        """The next turn: which one it is shows in the context."""
+        """The next turn."""
         draw = random.Random(f"{self._seed}:{request_id}")
         routes = [draw.choice(self.pool.names) for _ in range(draw.randint(0, 4))]
-        context = self._tokenizer.decode(list(token_ids))
-        turn = context.count(protocol.OBSERVATION_PREFIX.strip())
+        turn = self._turns[request_id]
+        self._turns[request_id] += 1
         action = (
             protocol.render_search(routes[turn], f"What do you know of {request_id}, part {turn}?")
             if turn < len(routes)
