@@ -183,10 +183,15 @@ def _read_turn(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> Tu
     end = _end_of_stop(text)
     if end is not None:
         text = text[:end]
-        lengths = range(1, len(ids) + 1)
-        count = 1 + bisect_left(lengths, True, key=lambda n: _end_of_stop(decode(tokenizer, ids[:n])) is not None)
-        ids, logprobs = ids[:count], logprobs[:count]
+        if _is_stopped(tokenizer, ids[:-1]):  # else the last token completed it, as it mostly does
+            lengths = range(1, len(ids) + 1)
+            count = 1 + bisect_left(lengths, True, key=lambda n: _is_stopped(tokenizer, ids[:n]))
+            ids, logprobs = ids[:count], logprobs[:count]
     return Turn(token_ids=list(ids), logprobs=list(logprobs), text=text, action=parse_turn(text))
+
+
+def _is_stopped(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> bool:
+    return _end_of_stop(decode(tokenizer, ids)) is not None
 
 
 def _end_of_stop(text: str) -> int | None:
