@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import io
 import random
 import sys
@@ -24,6 +25,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -42,6 +44,9 @@ from router_r1.sim import SHIPPED_POLICY
 from router_r1.sim.process import pool_server
 from router_r1.sim.world import World
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 ALLOWED_RATIO = 1.15
 _LONGEST = 5  # alone, once more: queueing inflates latencies, so the longest in company need not be the longest alone
 
@@ -51,7 +56,7 @@ class ScriptedRouter:
 
     def __init__(self, pool: RoutingPool, service: RouteService, seed: int) -> None:
         self.pool, self._service, self._seed = pool, service, seed
-        self._tokenizer = load_tokenizer(SHIPPED_POLICY)
+        self._tokenizer = shipped_tokenizer()
         self._turns: Counter[str] = Counter()  # by request_id
 
     async def roll_out(self, messages: Sequence[dict[str, str]], *, request_id: str) -> protocol.Trajectory:
@@ -69,17 +74,30 @@ class ScriptedRouter:
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
         """The next turn."""
-        draw = random.Random(f"{self._seed}:{request_id}")
-        routes = [draw.choice(self.pool.names) for _ in range(draw.randint(0, 4))]
         turn = self._turns[request_id]
         self._turns[request_id] += 1
-        action = (
-            protocol.render_search(routes[turn], f"What do you know of {request_id}, part {turn}?")
-            if turn < len(routes)
-            else protocol.render_answer("nothing")
-        )
-        text = f"{protocol.render_think('Next.')} {action}"
-        return Generation(self._tokenizer.encode(text, add_special_tokens=False), "stop")
+        return Generation(script(self._seed, request_id, self.pool.names)[turn], "stop")
+
+
+@functools.cache  # the first run, the one without latency, makes the scripts: an engine computes elsewhere
+def script(seed: int, request_id: str, names: tuple[str, ...]) -> list[list[int]]:
+    """The turns of a trajectory, as ids."""
+    draw = random.Random(f"{seed}:{request_id}")
+    routes = [draw.choice(names) for _ in range(draw.randint(0, 4))]
+    actions = [
+        protocol.render_search(name, f"What do you know of {request_id}, part {turn}?")
+        for turn, name in enumerate(routes)
+    ]
+    actions.append(protocol.render_answer("nothing"))
+    tokenizer = shipped_tokenizer()
+    return [
+        tokenizer.encode(f"{protocol.render_think('Next.')} {action}", add_special_tokens=False) for action in actions
+    ]
+
+
+@functools.cache
+def shipped_tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer(SHIPPED_POLICY)
 
 
 @dataclass(frozen=True)
