@@ -15,8 +15,15 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from router_r1.atomic import write_text
+from router_r1.command_line import EXIT_BUDGET_SPENT, EXIT_FAILED, EXIT_OK, EXIT_REFUSED
 
-EXIT_CODES = {"done": 0, "failed": 1, "refused": 2, "pool unreachable": 3, "budget spent": 4}
+EXIT_CODES = {
+    "done": EXIT_OK,
+    "failed": EXIT_FAILED,
+    "refused": EXIT_REFUSED,
+    "pool unreachable": 3,
+    "budget spent": EXIT_BUDGET_SPENT,
+}
 _EXIT_BY_ERROR = {"PoolUnreachable": "pool unreachable", "BudgetSpent": "budget spent"}
 ERROR_FILE = "error.txt"
 

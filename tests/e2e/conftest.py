@@ -58,6 +58,7 @@ def ppo(runs_dir) -> PpoRun:
     checkpoint = runs.latest_checkpoint(folder)
     assert checkpoint is not None, killed.err
     window, asked = cost_window(checkpoint), runner.rollout_questions(folder, KILLED_AFTER)
+    (folder / "rollouts" / f"{KILLED_AFTER}.jsonl").unlink()  # what stands there later, the resumed trainer drew
     resumed = runner.run([*command, "resume=auto"], timeout=900)
     return PpoRun(folder, killed, checkpoint, window, asked, resumed)
 
