@@ -16,13 +16,12 @@ from router_r1 import runs
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
-LATENCY_SCALE = 0.2
 SMALL = (
     "data.train_batch_size=16",
     "actor_rollout_ref.actor.ppo_mini_batch_size=8",
     "router_r1.sim.train_size=128",
     "router_r1.sim.val_size=32",
-    f"router_r1.sim.latency_scale={LATENCY_SCALE}",
+    "router_r1.sim.latency_scale=0.2",
 )
 """A run of the default experiment that needs a few seconds a step."""
 
