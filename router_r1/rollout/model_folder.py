@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from router_r1.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+_TORCH_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def check_model_path(source: str, key: str, path: str | Path) -> None:
@@ -45,6 +49,23 @@ def model_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ConfigError(file, "", None, "must be a JSON object")
     return config
+
+
+def stored_dtype(path: str | Path) -> str | None:
+    """The type most of the model's tensors are stored in, as torch names it ("float32").
+
+    `config.json` cannot be trusted with it: veRL writes "bfloat16" there, whatever it stores. None where there are no
+    safetensors here (a hub id, `*.bin`), and for a type that nothing is computed in (quantized weights).
+    """
+    from safetensors import safe_open
+
+    file = next(iter(sorted(Path(path).expanduser().glob("*.safetensors"))), None)
+    if file is None:
+        return None
+    with safe_open(file, framework="numpy") as tensors:
+        names = tensors.keys()
+        types = Counter(tensors.get_slice(name).get_dtype() for name in names)
+    return _TORCH_DTYPES.get(types.most_common(1)[0][0]) if types else None
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from router_r1.rollout import vllm_environment
-from router_r1.rollout.model_folder import check_model_path, model_config
+from router_r1.rollout.model_folder import check_model_path, model_config, stored_dtype
 from router_r1.rollout.policy import Generation
 from router_r1.rollout.sampling import Sampling
 
@@ -102,7 +102,8 @@ async def vllm_policy(
     vllm_environment.prepare(cpu=cpu)
     if cpu:
         # Without GPUs vLLM would run a float32 checkpoint in 16 bits, and small models are trained in 32.
-        engine_args.setdefault("dtype", config.get("dtype") or config.get("torch_dtype") or "float32")
+        said = config.get("dtype") or config.get("torch_dtype")
+        engine_args.setdefault("dtype", stored_dtype(model_path) or said or "float32")
         engine_args.setdefault("gpu_memory_utilization", 0.1)
         enforce_eager = True
     allowed = config.get("max_position_embeddings")

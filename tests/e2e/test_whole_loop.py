@@ -225,7 +225,7 @@ def write_questions(root: Path, dataset: str, split: str) -> None:
 # ---------------------------------------------------------------- one checkpoint, greedy, in all places
 #
 # In float32 on one machine the trajectories are the same character by character. In 16 bits, or on other kernels, near
-# ties between two tokens may fall the other way from one batch to another.
+# ties between two tokens may fall the other way; after five steps the candidates are still near ties.
 
 
 def by_trainer(run: Path) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """The engine back ends: vLLM in process, and vLLM's own server over HTTP, on one tiny checkpoint."""
 
 import asyncio
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from router_r1.protocol import Search, Status
 from router_r1.rollout import vllm_environment
 from router_r1.rollout.http_policy import http_policy
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
-from router_r1.rollout.model_folder import check_model_path, load_tokenizer
+from router_r1.rollout.model_folder import check_model_path, load_tokenizer, stored_dtype
 from router_r1.rollout.sampling import Sampling
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.rollout.vllm_policy import vllm_policy
@@ -43,6 +45,28 @@ def test_a_folder_without_a_model_and_a_file_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="is a file"):
         check_model_path("policy", "model_path", tmp_path / "config.json")
     check_model_path("policy", "model_path", "Qwen/Qwen2.5-3B-Instruct")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_dtype_is_read_off_the_weights_as_most_of_them_are_stored(tmp_path, dtype):
+    import torch
+    from safetensors.torch import save_file
+
+    stored = {name: torch.zeros(2, dtype=getattr(torch, dtype)) for name in "ab"} | {"steps": torch.zeros(1).double()}
+    save_file(stored, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
+    assert stored_dtype(tmp_path) == dtype
+
+
+def test_the_dtype_of_weights_that_are_elsewhere_or_quantized_is_not_known(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    assert stored_dtype("Qwen/Qwen2.5-3B-Instruct") is None
+    save_file({}, tmp_path / "model.safetensors")
+    assert stored_dtype(tmp_path) is None
+    save_file({"a": torch.zeros(2, dtype=torch.int8)}, tmp_path / "model.safetensors")
+    assert stored_dtype(tmp_path) is None
 
 
 @pytest.mark.parametrize("values", [{"temperature": -0.1}, {"temperature": 2.1}, {"top_p": 0.0}, {"top_p": 1.1}])
@@ -103,14 +127,21 @@ async def roll_all(policy, tokenizer):
 
 
 @pytest.mark.slow
-async def test_greedy_trajectories_agree_between_the_engine_in_process_and_behind_http(tiny_checkpoint, served):
+async def test_greedy_trajectories_agree_between_the_engine_in_process_and_behind_http(
+    tiny_checkpoint, served, tmp_path
+):
+    as_verl_saves_it = tmp_path / "huggingface"  # weights in float32, and a configuration that says otherwise
+    shutil.copytree(tiny_checkpoint, as_verl_saves_it)
+    config = json.loads((as_verl_saves_it / "config.json").read_text())
+    assert config["dtype"] == "float32"
+    (as_verl_saves_it / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
     tokenizer = load_tokenizer(tiny_checkpoint)
     sampling = Sampling(logprobs=True)
     async with http_policy(served, sampling=sampling) as policy:
         assert (policy.model, policy.root, policy.max_model_len) == ("tiny", str(tiny_checkpoint), 1024)
         over_http = await roll_all(policy, tokenizer)
     others = set(psutil.Process().children(recursive=True))
-    async with vllm_policy(str(tiny_checkpoint), sampling=sampling, max_model_len=4096) as policy:
+    async with vllm_policy(str(as_verl_saves_it), sampling=sampling, max_model_len=4096) as policy:
         assert policy.max_model_len == 1024
         in_process = await roll_all(policy, tokenizer)
         sampled = await _sample(policy, tokenizer)
