@@ -89,18 +89,16 @@ async def describe(
         writer: asks the LLM that writes.
 
     Raises:
-        RuntimeError: it failed, or wrote nothing.
+        RuntimeError: it failed, or wrote nothing, for a candidate; names all of these.
     """
-
-    async def one(candidate: Candidate) -> str:
-        route = await writer(_request(candidate, pool, measured.get(candidate.name)))
-        descriptor = clean(route.reply)
-        if route.failed or not descriptor:
-            raise RuntimeError(f"no descriptor of {candidate.name}: {route.error or 'the reply was empty'}")
-        return descriptor
-
-    written = await asyncio.gather(*(one(candidate) for candidate in pool.candidates))
-    return dict(zip(pool.names, written, strict=True))
+    requests = [_request(candidate, pool, measured.get(candidate.name)) for candidate in pool.candidates]
+    routes = dict(zip(pool.names, await asyncio.gather(*map(writer, requests)), strict=True))
+    descriptors = {name: "" if route.failed else clean(route.reply) for name, route in routes.items()}
+    missing = [name for name, descriptor in descriptors.items() if not descriptor]
+    if missing:
+        causes = (f"{name}: {routes[name].error or 'the reply was empty'}" for name in missing)
+        raise RuntimeError(f"no descriptor of {'; '.join(causes)}")
+    return descriptors
 
 
 def _request(candidate: Candidate, pool: RoutingPool, measured: Measured | None) -> str:

@@ -104,7 +104,9 @@ def test_what_cannot_work_is_refused_before_anybody_is_asked(pool_file, server, 
 def test_a_writer_that_says_nothing_changes_no_file(pool_file, server, tmp_path, capfd):
     server.wrote = "<think> hm </think>"
     assert main(["describe", "--pool", str(pool_file), "--with", "Atlas-7B"]) == 1
-    assert "no descriptor of Atlas-7B" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert "error: no descriptor of Atlas-7B: " in err
+    assert "; Borealis-70B: " in err
     assert not (tmp_path / "two.described.yaml").exists()
 
 
