@@ -56,15 +56,21 @@ def stored_dtype(path: str | Path) -> str | None:
 
     `config.json` cannot be trusted with it: veRL writes "bfloat16" there, whatever it stores. None where there are no
     safetensors here (a hub id, `*.bin`), and for a type that nothing is computed in (quantized weights).
+
+    Raises:
+        ConfigError: the file of weights is damaged.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     file = next(iter(sorted(Path(path).expanduser().glob("*.safetensors"))), None)
     if file is None:
         return None
-    with safe_open(file, framework="numpy") as tensors:
-        names = tensors.keys()
-        types = Counter(tensors.get_slice(name).get_dtype() for name in names)
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            names = tensors.keys()
+            types = Counter(tensors.get_slice(name).get_dtype() for name in names)
+    except SafetensorError as fault:
+        raise ConfigError(file, "", None, f"is no whole safetensors file, copy it again: {fault}") from None
     return _TORCH_DTYPES.get(types.most_common(1)[0][0]) if types else None
 
 

@@ -69,6 +69,12 @@ def test_the_dtype_of_weights_that_are_elsewhere_or_quantized_is_not_known(tmp_p
     assert stored_dtype(tmp_path) is None
 
 
+def test_weights_that_were_cut_short_are_told_by_file(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"\x10\0\0\0")
+    with pytest.raises(ConfigError, match=r"model\.safetensors: is no whole safetensors file"):
+        stored_dtype(tmp_path)
+
+
 @pytest.mark.parametrize("values", [{"temperature": -0.1}, {"temperature": 2.1}, {"top_p": 0.0}, {"top_p": 1.1}])
 def test_sampling_out_of_range_is_refused(values):
     with pytest.raises(ConfigError, match=next(iter(values))):
