@@ -12,7 +12,6 @@ from router_r1.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-
 _TORCH_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -62,7 +61,7 @@ def stored_dtype(path: str | Path) -> str | None:
     """
     from safetensors import SafetensorError, safe_open
 
-    file = next(iter(sorted(Path(path).expanduser().glob("*.safetensors"))), None)
+    file = min(Path(path).expanduser().glob("*.safetensors"), default=None)
     if file is None:
         return None
     try:
