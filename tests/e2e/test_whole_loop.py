@@ -126,13 +126,14 @@ def test_a_pool_that_is_restarted_costs_time_and_one_that_stays_away_ends_the_ru
     with ExitStack() as stack:
         stack.callback(runner.kill_tree, process.pid)
         for end in (signal.SIGTERM, signal.SIGKILL):
-            steps, routes, waited = len(runner.steps_of(folder)), len(routes_in(trace)), tried_again(trace)
+            routes, waited = len(routes_in(trace)), tried_again(trace)
             runner.wait_until(lambda n=routes: len(routes_in(trace)) > n, process, timeout=900)
             end_pool_server(folder, end)
             port = (folder / "pool_server.port").read_text()
             turn_somebody_away(int(port))
             stack.enter_context(pool_server(folder / f"pool_server_after_{end.name}.log", options=["--port", port]))
             runner.wait_until(lambda n=waited: tried_again(trace) > n, process, timeout=300)
+            steps = len(runner.steps_of(folder))  # the next one, or the last of these, is the one that had to wait
             runner.wait_until(lambda n=steps: len(runner.steps_of(folder)) > n, process, timeout=300)
         survived = len(runner.steps_of(folder))
         end_pool_server(folder, signal.SIGKILL)
