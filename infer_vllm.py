@@ -11,6 +11,6 @@ from router_r1 import launcher
 if __name__ == "__main__":
     core = ("aiohttp", "numpy", "openai", "prometheus_client", "pydantic", "rich", "tenacity", "yaml")
     launcher.enter(*core, "transformers", "vllm")
-    from router_r1.evaluation.ask import main
+    from router_r1.cli.ask import main
 
     sys.exit(main())

@@ -10,6 +10,6 @@ from router_r1 import launcher
 
 if __name__ == "__main__":
     launcher.enter("openai", "pyarrow", "pydantic", "rich", "tenacity", "transformers", "yaml")
-    from router_r1.evaluation.prompt_pool import main
+    from router_r1.cli.pool import main
 
     sys.exit(main())

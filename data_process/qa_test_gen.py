@@ -10,6 +10,6 @@ from router_r1 import launcher
 
 if __name__ == "__main__":
     launcher.enter("openai", "pyarrow", "pydantic", "rich", "yaml")
-    from router_r1.qa_data.commands import benchmarks_main
+    from router_r1.cli.data import benchmarks_main
 
     sys.exit(benchmarks_main())

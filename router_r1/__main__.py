@@ -11,7 +11,7 @@ from router_r1.errors import ConfigError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. What a user wrote wrong is told in one line."""
-    from router_r1.routing.commands import add_cache_commands
+    from router_r1.cli.cache import add_cache_commands
 
     parser = argparse.ArgumentParser(prog="router_r1", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -30,19 +30,20 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from router_r1 import protocol
-from router_r1.evaluation.plan import SIMULATED_POOL
-from router_r1.evaluation.questions import Question
-from router_r1.evaluation.records import Record
-from router_r1.evaluation.runner import roll_out_all
+from router_r1.benchmark.questions import PromptedQuestion
+from router_r1.benchmark.records import Record
+from router_r1.benchmark.runner import roll_out_all
+from router_r1.datasets import Question
 from router_r1.pool import RoutingPool, load_pool
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.policy import Generation
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.routing import RouteService
-from router_r1.sim import SHIPPED_POLICY
-from router_r1.sim.process import pool_server
-from router_r1.sim.world import World
+from router_r1.settings import SIMULATED_POOL
+from router_r1.sim.server.process import pool_server
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
+from router_r1.sim.world.facts import World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -135,10 +136,16 @@ def measure(questions: Sequence[Question], seed: int, median_s: float, sigma: fl
         return max(runs, key=lambda run: run.wall_s)
 
 
-def make_questions(n: int, seed: int) -> list[Question]:
+def make_questions(n: int, seed: int) -> list[PromptedQuestion]:
     asked = World(seed).generate("val", n, seed, 0.4)
     return [
-        Question("bench", str(i), i, q.text, tuple(q.golden_answers), [{"role": "user", "content": q.text}], f"row {i}")
+        PromptedQuestion(
+            Question(str(i), q.text, tuple(q.golden_answers)),
+            "bench",
+            i,
+            [{"role": "user", "content": q.text}],
+            f"row {i}",
+        )
         for i, q in enumerate(asked)
     ]
 

@@ -49,10 +49,10 @@ from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, spend
 from router_r1.protocol import Route
 from router_r1.routing import RouteService, RoutingConfig
-from router_r1.routing.probe import probe
+from router_r1.routing.preflight import probe
 from router_r1.routing.replies import estimate_tokens
-from router_r1.sim.candidates import PROFILES, count_tokens
-from router_r1.sim.faults import Fault, FaultPlan
+from router_r1.sim.server.faults import Fault, FaultPlan
+from router_r1.sim.world.candidates import PROFILES, count_tokens
 
 
 def report(what: str, value: str, limit: str = "", ok: bool | None = None) -> None:
@@ -169,7 +169,7 @@ async def faults(scale: float) -> None:
     asked = sum(len(plan) for plan in plans)
     report(f"routes that ended, of {asked} ({account.requests} requests)", str(len(flat)), str(asked),
            len(flat) == asked)  # fmt: skip
-    report("  failed after all tries", str(failed))
+    report("  failed after all attempts", str(failed))
     report("  with another's reply", str(wrong), "0", wrong == 0)
     expected = sum((_cost_under(plan, pool.candidate(r.candidate), r) for r in flat), Decimal(0))
     report("  spend, against what the plan of faults makes it", f"{spent:f}", f"{expected:f}", spent == expected)
@@ -180,7 +180,7 @@ async def faults(scale: float) -> None:
 
 
 def _cost_under(plan: FaultPlan, candidate: Candidate, route: Route) -> Decimal:
-    """What a route's tries cost: replies without text are charged, broken ones bring no bill."""
+    """What a route's attempts cost: replies without text are charged, broken ones bring no bill."""
     said = POOL.reply(route.candidate, route.query)
     one = spend(candidate, count_tokens(route.query), count_tokens(said))
     fates = [plan.fault(candidate.model, route.query, k) for k in range(route.attempts)]

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from router_r1.pool import EndpointLimits, RoutingPool, load_pool
 from router_r1.protocol import Route
 from router_r1.routing import RouteService
-from router_r1.sim.candidates import PROFILES, SimulatedPool
-from router_r1.sim.process import pool_server
-from router_r1.sim.world import World
+from router_r1.sim.server.process import pool_server
+from router_r1.sim.world.candidates import PROFILES, SimulatedPool
+from router_r1.sim.world.facts import World
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATION_S = 0.05

@@ -6,10 +6,10 @@ import os
 import re
 
 from router_r1.errors import ConfigError
-from router_r1.pool.schema import Candidate, RoutingPool, Target
+from router_r1.pool.schema import Candidate, Endpoint, RoutingPool
 
 
-def read_api_key(owner: Candidate | Target, *, source: str = "pool", key: str = "api_key_env") -> str | None:
+def read_api_key(owner: Candidate | Endpoint, *, source: str = "pool", key: str = "api_key_env") -> str | None:
     """The key of a candidate or of one of its endpoints; None if it takes none.
 
     Args:
@@ -47,7 +47,7 @@ def check_api_keys(pool: RoutingPool) -> None:
         ConfigError: for the first candidate whose variable is unset.
     """
     for index, candidate in enumerate(pool.candidates):
-        for place, target in enumerate(candidate.targets):
+        for place, endpoint in enumerate(candidate.all_endpoints):
             where = f".endpoints[{place}]" if candidate.endpoints else ""
             key = f"candidates[{index}]{where}.api_key_env"
-            read_api_key(target, source=pool.source or f"pool {pool.name}", key=key)
+            read_api_key(endpoint, source=pool.source or f"pool {pool.name}", key=key)

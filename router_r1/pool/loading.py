@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from router_r1.errors import ConfigError, config_error
 from router_r1.pool.schema import (
+    BaseUrl,
     CallSettings,
     Candidate,
     Endpoint,
@@ -20,7 +21,6 @@ from router_r1.pool.schema import (
     Price,
     Record,
     RoutingPool,
-    Target,
     Text,
 )
 
@@ -62,7 +62,7 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
     """
     raw = _read_yaml(Path(path))
     if base_url is not None:
-        base_url = _validated_endpoint(base_url)
+        base_url = _validated_base_url(base_url)
     try:
         outline = _PoolFile.model_validate(raw)
     except ValidationError as fault:
@@ -124,9 +124,9 @@ def _yaml_fault(fault: yaml.YAMLError) -> str:
     return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem
 
 
-def _validated_endpoint(base_url: str) -> str:
+def _validated_base_url(base_url: str) -> str:
     try:
-        return TypeAdapter(Endpoint).validate_python(base_url)
+        return TypeAdapter(BaseUrl).validate_python(base_url)
     except ValidationError as fault:
         raise config_error("base_url", fault) from None
 
@@ -159,7 +159,7 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
     if location[0] == "endpoint_limits":
         return EndpointLimits
     if "endpoints" in location[:-1]:
-        return Target
+        return Endpoint
     if location[0] == "candidates" and len(location) > 1:
         return Candidate
     return CallSettings if location[0] == "defaults" and len(location) > 1 else _PoolFile

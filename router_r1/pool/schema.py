@@ -31,7 +31,7 @@ def _writable(name: str) -> str:
     return name
 
 
-def _endpoint(url: str) -> str:
+def _base_url(url: str) -> str:
     """An http(s) address without credentials, query or fragment; a trailing slash is dropped."""
     try:
         parts = urlsplit(url)
@@ -77,7 +77,7 @@ def _extra_body(body: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[str, AfterValidator(_single_spaced)]
 Name = Annotated[str, AfterValidator(_single_spaced), AfterValidator(_writable)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Headers = Annotated[dict[str, str], AfterValidator(_extra_headers)]
 Body = Annotated[dict[str, Any], AfterValidator(_extra_body)]
@@ -99,7 +99,7 @@ class Price(Record):
 class CallSettings(Record):
     """How a candidate is called: what a pool file may set once for all under `defaults`."""
 
-    base_url: Endpoint | None = None
+    base_url: BaseUrl | None = None
     """OpenAI-compatible endpoint, up to and without `/chat/completions`."""
     api_key_env: Variable | None = None
     """Environment variable with the key; None for an endpoint without one."""
@@ -122,10 +122,10 @@ class CallSettings(Record):
     """Pass a reasoning model's <think> part on to the policy."""
 
 
-class Target(Record):
+class Endpoint(Record):
     """One place where a candidate is served."""
 
-    base_url: Endpoint
+    base_url: BaseUrl
     api_key_env: Variable | None = None
     """Not given: the candidate's."""
     model: Text | None = None
@@ -137,7 +137,7 @@ class Target(Record):
 class EndpointLimits(Record):
     """What all candidates at one endpoint may ask of it together."""
 
-    base_url: Endpoint
+    base_url: BaseUrl
     max_concurrency: int | None = Field(default=None, ge=1)
     """Most requests in flight at once; None for no limit."""
     rpm: float | None = Field(default=None, gt=0)
@@ -156,17 +156,17 @@ class Candidate(CallSettings):
     price: Price
     descriptor: Text
     """One line for the prompt: strengths, size, price, latency, example performance."""
-    base_url: Endpoint
-    endpoints: tuple[Target, ...] = Field(default=(), strict=False)
+    base_url: BaseUrl
+    endpoints: tuple[Endpoint, ...] = Field(default=(), strict=False)
     """Where it is served, if in several places; then `base_url` is not used."""
 
     @property
-    def targets(self) -> tuple[Target, ...]:
+    def all_endpoints(self) -> tuple[Endpoint, ...]:
         """Where it is served, with every field filled in."""
         if not self.endpoints:
-            return (Target(base_url=self.base_url, api_key_env=self.api_key_env, model=self.model),)
+            return (Endpoint(base_url=self.base_url, api_key_env=self.api_key_env, model=self.model),)
         own = {"api_key_env": self.api_key_env, "model": self.model}
-        return tuple(Target(**{**own, **target.model_dump(exclude_unset=True)}) for target in self.endpoints)
+        return tuple(Endpoint(**{**own, **endpoint.model_dump(exclude_unset=True)}) for endpoint in self.endpoints)
 
 
 class RoutingPool(Record):
@@ -186,7 +186,7 @@ class RoutingPool(Record):
 
     @model_validator(mode="after")
     def _endpoints_are_known(self) -> RoutingPool:
-        known = {target.base_url for candidate in self.candidates for target in candidate.targets}
+        known = {endpoint.base_url for candidate in self.candidates for endpoint in candidate.all_endpoints}
         for index, limits in enumerate(self.endpoint_limits):
             if limits.base_url not in known:
                 raise PydanticCustomError(

@@ -68,7 +68,7 @@ class CostWindow:
 def trajectory_cost(window: CostWindow, trajectory: Trajectory, *, train: bool) -> float:
     """The cost term c of a trajectory.
 
-    With a failed route it is 0.5 and does not enter the window: an outage is not thrift. In validation (`train=False`)
+    With a failed route it is 0.5 and does not enter the window: an outage saves nothing. In validation (`train=False`)
     it is the value against the window of the training so far, which it does not enter; 0.5 before any training.
     """
     if trajectory.failed_routes:

@@ -109,9 +109,9 @@ def _connect() -> None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    of_ones_own = {} if address else {"include_dashboard": False}
+    local_cluster = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **of_ones_own)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local_cluster)
     except (ConnectionError, ValueError, RuntimeError) as fault:
         remedy = f"the Ray cluster cannot be reached: {_last_line(fault)}"
         raise ConfigError("environment", "RAY_ADDRESS", address, remedy) from None

@@ -137,11 +137,11 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    of_the_loop = signal.signal(signal.SIGINT, signal.default_int_handler)
+    loop_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, of_the_loop)
+        signal.signal(signal.SIGINT, loop_handler)
 
 
 def _has_gpu() -> bool:

@@ -1,6 +1,6 @@
 """Route service: asynchronous dispatch of routes to candidates, with limits, retries, cache and accounting."""
 
-from router_r1.routing.config import BreakerPolicy, RetryPolicy, RoutingConfig, routing_config
+from router_r1.routing.config import BreakerPolicy, RetryPolicy, RoutingConfig
 from router_r1.routing.service import RouteService
 
-__all__ = ["BreakerPolicy", "RetryPolicy", "RouteService", "RoutingConfig", "routing_config"]
+__all__ = ["BreakerPolicy", "RetryPolicy", "RouteService", "RoutingConfig"]

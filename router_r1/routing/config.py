@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from router_r1.errors import validated
 from router_r1.pool.schema import Record
 
 CacheMode = Literal["off", "read", "write", "readwrite"]
 
 
 class RetryPolicy(Record):
-    """Bounds on the tries of one route.
+    """Bounds on the attempts of one route.
 
     Back-off before try n + 1 is exponential with full jitter, uniform in [0, min(backoff_max_s, backoff_s * 2^(n - 1))]
     (Brooker, "Exponential Backoff And Jitter", 2015), on top of what the endpoint asks for in Retry-After.
     """
 
-    max_tries: int = Field(default=6, ge=1)
+    max_attempts: int = Field(default=6, ge=1)
     total_s: float = Field(default=90.0, gt=0)
     """Longest time from the first request to the end of the last; a candidate's `timeout_s` is always granted once."""
     backoff_s: float = Field(default=0.5, ge=0)
@@ -79,16 +77,3 @@ class RoutingConfig(Record):
         if shard and self.metrics_port:
             changes["metrics_port"] = self.metrics_port + shard
         return self.model_copy(update=changes)
-
-
-def routing_config(source: object, mapping: Mapping[str, Any]) -> RoutingConfig:
-    """Validate what a user configured.
-
-    Args:
-        source: where it came from, for the error.
-        mapping: keys of `RoutingConfig`.
-
-    Raises:
-        ConfigError: an unknown key, or a value out of its range.
-    """
-    return validated(RoutingConfig, source, mapping)

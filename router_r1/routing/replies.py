@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from router_r1.pool import Candidate, Target
-from router_r1.routing.faults import malformed
+from router_r1.pool import Candidate, Endpoint
+from router_r1.routing.failures import malformed
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -55,7 +55,7 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
-def read_reply(body: str | bytes, candidate: Candidate, target: Target, query: str) -> Reply:
+def read_reply(body: str | bytes, candidate: Candidate, endpoint: Endpoint, query: str) -> Reply:
     """The reply in the body of an HTTP response.
 
     Raises:
@@ -66,22 +66,22 @@ def read_reply(body: str | bytes, candidate: Candidate, target: Target, query: s
         completion = _Completion.model_validate(json.loads(body))
     except (ValueError, RecursionError) as fault:
         if not isinstance(fault, ValidationError):
-            raise malformed(candidate, target, f"no JSON: {fault}") from None
+            raise malformed(candidate, endpoint, f"no JSON: {fault}") from None
         error = fault.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, error["loc"]))
-        raise malformed(candidate, target, f"{place}: {error['msg']}" if place else error["msg"]) from None
+        raise malformed(candidate, endpoint, f"{place}: {error['msg']}" if place else error["msg"]) from None
     usage = _read_usage(completion.usage)
     charged = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
     if not completion.choices:
-        raise malformed(candidate, target, "no choices", charged)
+        raise malformed(candidate, endpoint, "no choices", charged)
     message = completion.choices[0].message
     said = message.content or ""
     if not said.strip():
-        raise malformed(candidate, target, "no text", charged)
+        raise malformed(candidate, endpoint, "no text", charged)
     text = _with_reasoning(message) if candidate.keep_reasoning else _without_reasoning(said)
     if not text.strip():
         # At temperature 0 the next try would end in the same place, and cost the same.
-        raise malformed(candidate, target, "only reasoning, no answer; raise max_tokens", charged, passing=False)
+        raise malformed(candidate, endpoint, "only reasoning, no answer; raise max_tokens", charged, transient=False)
     return Reply(
         text=text,
         prompt_tokens=estimate_tokens(query) if usage.prompt_tokens is None else usage.prompt_tokens,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from router_r1.routing.config import RetryPolicy
-from router_r1.routing.faults import RouteError
+from router_r1.routing.failures import RouteError
 
 
 def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetrying:
-    """Retries of passing faults; the last fault is raised.
+    """Retries of transient faults; the last fault is raised.
 
     Args:
         deadline: `time.monotonic()` at which the last try must have ended; a wait that outlasts it is not begun.
@@ -25,11 +25,11 @@ def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetryin
         return min(asked, policy.retry_after_max_s) + jitter(state)
 
     def is_over(state: RetryCallState) -> bool:
-        return state.attempt_number >= policy.max_tries or time.monotonic() + state.upcoming_sleep >= deadline()
+        return state.attempt_number >= policy.max_attempts or time.monotonic() + state.upcoming_sleep >= deadline()
 
     return AsyncRetrying(
         stop=is_over,
         wait=pause,
-        retry=retry_if_exception(lambda fault: isinstance(fault, RouteError) and fault.passing),
+        retry=retry_if_exception(lambda fault: isinstance(fault, RouteError) and fault.transient),
         reraise=True,
     )

@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 
 from router_r1.pool import Candidate, RoutingPool, raw_cost, spend
 from router_r1.protocol import Route
-from router_r1.routing.asking import Asker, Call
 from router_r1.routing.cache import Entry, ReplyCache, cache_key
+from router_r1.routing.candidate_client import Call, CandidateClient
 from router_r1.routing.config import RoutingConfig
-from router_r1.routing.faults import RouteError
-from router_r1.routing.flights import SingleFlight
+from router_r1.routing.endpoint_client import EndpointClients, request_identity
+from router_r1.routing.failures import RouteError
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.metrics import RouteMetrics
 from router_r1.routing.replies import Reply
+from router_r1.routing.single_flight import SingleFlight
 from router_r1.routing.traces import TraceWriter
-from router_r1.routing.upstreams import Upstreams, request_identity
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,9 @@ class RouteService:
         self._pool, self._config = pool, config or RoutingConfig()
         self.ledger = Ledger(pool.names, self._config.budget_usd)
         self.metrics = RouteMetrics(self._config.metrics_port)
-        self._upstreams = Upstreams(pool, self._config.breaker)
-        self._askers = {
-            candidate.name: Asker(candidate, self._upstreams, self._config, self.ledger, self.metrics)
+        self._endpoints = EndpointClients(pool, self._config.breaker)
+        self._candidates = {
+            candidate.name: CandidateClient(candidate, self._endpoints, self._config, self.ledger, self.metrics)
             for candidate in pool.candidates
         }
         path = self._config.trace_file
@@ -85,7 +85,7 @@ class RouteService:
     async def aclose(self) -> None:
         """Close all connections. Routes still in flight fail; later ones raise RuntimeError."""
         self._closed = True
-        await self._upstreams.aclose()
+        await self._endpoints.aclose()
         self.metrics.close()
         if self._cache:
             await self._cache.aclose()
@@ -163,16 +163,16 @@ class RouteService:
             return _Outcome(_answered(candidate, Call(query), kept), "cached")
         outcome, reply = await self._ask(candidate, query)
         if reply is not None:
-            target = candidate.targets[0]
-            await cache.put(Entry(key, target.base_url, target.model or candidate.model, query, reply))
+            endpoint = candidate.all_endpoints[0]
+            await cache.put(Entry(key, endpoint.base_url, endpoint.model or candidate.model, query, reply))
         return outcome
 
     async def _ask(self, candidate: Candidate, query: str) -> tuple[_Outcome, Reply | None]:
         call = Call(query)
         try:
-            reply = await self._askers[candidate.name].ask(call)
+            reply = await self._candidates[candidate.name].ask(call)
         except RouteError as fault:
-            logger.warning("route failed after %d tries: %s", call.tries, fault)
+            logger.warning("route failed after %d attempts: %s", call.attempts, fault)
             return _Outcome(_failed(candidate, call, str(fault)), "failed", call.host, call.hedges), None
         return _Outcome(_answered(candidate, call, reply), "finished", call.host, call.hedges), reply
 
@@ -199,7 +199,7 @@ def _failed(candidate: Candidate, call: Call, error: str) -> Route:
         failed=True,
         error=error,
         spend_usd=float(call.spend_usd),
-        attempts=call.tries,
+        attempts=call.attempts,
     )
 
 
@@ -213,5 +213,5 @@ def _answered(candidate: Candidate, call: Call, reply: Reply) -> Route:
         usage_estimated=reply.usage_estimated or call.hedges > 0,
         raw_cost=raw_cost(candidate, reply.completion_tokens),
         spend_usd=float(call.spend_usd),
-        attempts=call.tries,
+        attempts=call.attempts,
     )

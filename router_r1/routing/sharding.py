@@ -14,7 +14,7 @@ def shard_candidates(pool: RoutingPool, num_shards: int) -> dict[str, int]:
     limited = {limits.base_url for limits in pool.endpoint_limits}
     groups: list[tuple[set[str], list[str]]] = []  # limited endpoints, candidates
     for candidate in pool.candidates:
-        endpoints = {target.base_url for target in candidate.targets} & limited
+        endpoints = {endpoint.base_url for endpoint in candidate.all_endpoints} & limited
         names = [candidate.name]
         for other in [group for group in groups if group[0] & endpoints]:
             groups.remove(other)

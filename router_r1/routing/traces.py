@@ -18,8 +18,8 @@ class TraceWriter:
     """Appends routes to a trace file; one process and one service per file.
 
     A line has `time` (UTC, ISO 8601, when the route ended), `trajectory`, `candidate`, `endpoint`, `status` (finished,
-    cached, shared, failed, cancelled), `error`, `latency_s`, `tries`, `hedges`, `prompt_tokens`, `completion_tokens`,
-    `usage_estimated`, `raw_cost` (micro-USD), `spend_usd`, and if texts are asked for `query` and `reply`.
+    cached, shared, failed, cancelled), `error`, `latency_s`, `attempts`, `hedges`, `prompt_tokens`,
+    `completion_tokens`, `usage_estimated`, `raw_cost` (micro-USD), `spend_usd`, and if texts are asked for `query` and `reply`.
 
     Raises:
         OSError: the file cannot be opened.
@@ -42,7 +42,7 @@ class TraceWriter:
             "status": status,
             "error": route.error,
             "latency_s": round(route.latency_s, 4),
-            "tries": route.attempts,
+            "attempts": route.attempts,
             "hedges": hedges,
             "prompt_tokens": route.prompt_tokens,
             "completion_tokens": route.completion_tokens,

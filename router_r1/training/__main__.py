@@ -1,3 +1,3 @@
-from router_r1.training.main import main
+from router_r1.training.supervision import main
 
 raise SystemExit(main())

@@ -11,8 +11,9 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 from verl.workers.rollout.llm_server import LLMServerClient
 
+from router_r1.errors import validated
 from router_r1.protocol import Trajectory
-from router_r1.rewards.compose import reward_config, score
+from router_r1.rewards.rubric import RewardConfig, score
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Generation
 from router_r1.training.services import connect
@@ -67,10 +68,10 @@ class RouterAgentLoop(AgentLoopBase):
             max_prompt_length=self.rollout_config.prompt_length,
             max_response_length=self.rollout_config.response_length,
         )
-        self._reward_config = reward_config("router_r1.reward", OmegaConf.to_container(settings.reward))
+        self._reward_config = validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward))
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
-        """Roll out one row of the data set (DESIGN 4.4) and score it.
+        """Roll out one row of the data set and score it.
 
         A row whose `extra_info.split` is not "train" never enters the cost window.
         """
@@ -97,7 +98,7 @@ class RouterAgentLoop(AgentLoopBase):
                 list(row["reward_model"]["ground_truth"]["target"]),
                 config=self._reward_config,
                 pool=services.pool,
-                cost=lambda _: cost,
+                cost=cost,
             )
         return self._output(trajectory, reward.reward, reward.as_metrics(), policy, timing)
 

@@ -19,7 +19,7 @@ from router_r1.atomic import write_text
 from router_r1.pool import load_pool
 from router_r1.runs import COST_WINDOW_FILE
 from router_r1.training import services
-from router_r1.training.config import route_settings
+from router_r1.training.configuration import route_settings
 
 
 class CheckpointHook(CheckpointCallback):

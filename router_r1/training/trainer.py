@@ -2,7 +2,7 @@
 
 `python -m router_r1.training.trainer CONFIG [--check]`
 
-Its exit code says how it ended (`EXIT_CODES`), and `error.txt` beside the configuration says why in one line.
+Its exit code says how it ended (`ExitCode`), and `error.txt` beside the configuration says why in one line.
 """
 
 from __future__ import annotations
@@ -15,16 +15,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from router_r1.atomic import write_text
-from router_r1.command_line import EXIT_BUDGET_SPENT, EXIT_FAILED, EXIT_OK, EXIT_REFUSED
+from router_r1.exit_codes import ExitCode
 
-EXIT_CODES = {
-    "done": EXIT_OK,
-    "failed": EXIT_FAILED,
-    "refused": EXIT_REFUSED,
-    "pool unreachable": 3,
-    "budget spent": EXIT_BUDGET_SPENT,
-}
-_EXIT_BY_ERROR = {"PoolUnreachable": "pool unreachable", "BudgetSpent": "budget spent"}
+_EXIT_BY_ERROR = {"PoolUnreachable": ExitCode.POOL_UNREACHABLE, "BudgetSpent": ExitCode.BUDGET_SPENT}
 ERROR_FILE = "error.txt"
 
 
@@ -41,8 +34,8 @@ def main() -> int:
     refusal = check(config)
     if refusal:
         write_text(error_file, refusal)
-        return EXIT_CODES["refused"]
-    return 0 if args.check else train(config, error_file)
+        return ExitCode.REFUSED
+    return ExitCode.DONE if args.check else train(config, error_file)
 
 
 def check(config: DictConfig) -> str:
@@ -71,10 +64,10 @@ def train(config: DictConfig, error_file: Path) -> int:
         cause = fault.cause if isinstance(fault, ray.exceptions.RayTaskError) else fault
         name = type(cause).__name__
         write_text(error_file, f"{name}: {_one_line(cause)}")
-        return EXIT_CODES[_EXIT_BY_ERROR.get(name, "failed")]
+        return _EXIT_BY_ERROR.get(name, ExitCode.FAILED)
     finally:
         ray.shutdown()
-    return EXIT_CODES["done"]
+    return ExitCode.DONE
 
 
 def _one_line(fault: BaseException) -> str:

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from router_r1.pool import load_pool
-from router_r1.qa_data import HUB, FlashragFolder, FlashragHub, check_parquet, flashrag
-from router_r1.qa_data.commands import benchmarks_main, train_main, validation_main
-from router_r1.qa_data.parquet import read_provenance
-from router_r1.qa_data.selection import BENCHMARKS, draw
+from router_r1.datasets import HUB, FlashragFolder, FlashragHub, check_parquet, flashrag
+from router_r1.cli.data import benchmarks_main, train_main, validation_main
+from router_r1.datasets.parquet import read_provenance
+from router_r1.datasets.selection import BENCHMARKS, draw
 
 
 def write_root(root: Path, **files: list[dict]) -> Path:
@@ -171,11 +171,11 @@ def test_a_write_that_fails_leaves_no_file_behind(root, tmp_path):
     """A process that dies at the second batch of rows."""
     script = (
         "import os, sys\n"
-        "from router_r1.qa_data import QaItem, question_row, write_parquet\n"
+        "from router_r1.datasets import Question, question_row, write_parquet\n"
         "def rows():\n"
         "    for i in range(9000):\n"
         "        if i == 6000: os.kill(os.getpid(), 9)\n"
-        "        yield question_row(QaItem(str(i), 'q', ('a',)), data_source='nq', split='train', index=i, messages=[])\n"
+        "        yield question_row(Question(str(i), 'q', ('a',)), data_source='nq', split='train', index=i, messages=[])\n"
         "write_parquet(rows(), sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out" / "train.parquet")], check=False)

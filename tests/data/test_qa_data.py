@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from router_r1.errors import ConfigError
-from router_r1.qa_data import (
-    QaItem,
+from router_r1.datasets import (
+    Question,
     check_parquet,
     list_splits,
     parquet_schema,
@@ -36,7 +36,7 @@ def good_rows(n):
 
 
 def make_row(index):
-    item = QaItem(f"test_{index}", "who sang it", ("Ada", "Ada L."))
+    item = Question(f"test_{index}", "who sang it", ("Ada", "Ada L."))
     return question_row(item, data_source="nq", split="val", index=index, messages=render("who sang it?"))
 
 
@@ -47,12 +47,12 @@ def test_rows_are_read_in_order_with_unknown_keys_ignored(tmp_path):
     path = jsonl(
         tmp_path / "test.jsonl", {**GOOD, "metadata": {"type": "x"}}, "", {**GOOD, "id": 7, "question": " why? "}
     )
-    assert read_questions(path) == [QaItem("test_0", "who sang it", ("Ada",)), QaItem("7", "why?", ("Ada",))]
+    assert read_questions(path) == [Question("test_0", "who sang it", ("Ada",)), Question("7", "why?", ("Ada",))]
 
 
 def test_only_a_newline_ends_a_row(tmp_path):
     path = jsonl(tmp_path / "test.jsonl", json.dumps({**GOOD, "question": "who\u2028sang it"}, ensure_ascii=False))
-    assert read_questions(path)[0].question == "who\u2028sang it"
+    assert read_questions(path)[0].text == "who\u2028sang it"
 
 
 BAD_ROWS = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from router_r1.qa_data import QaItem, question_row, write_parquet
+from router_r1.datasets import Question, question_row, write_parquet
 from tests.rollout.bpe_tokenizers import build_tokenizer
 from tests.rollout.conftest import tiny_checkpoint as tiny_checkpoint  # a fixture
 
@@ -196,7 +196,7 @@ def write_questions(path: Path, sets: dict[str, dict[str, str]], content: str | 
         for country, golden in answers.items():
             pool = "Atlas-7B: knows things; Borealis-70B: knows things"
             text = content or f"Candidates: {pool}\nQuestion: {question_of(country)}"
-            item = QaItem(f"{source}-{country}", question_of(country), (golden,))
+            item = Question(f"{source}-{country}", question_of(country), (golden,))
             messages = [{"role": "user", "content": text}]
             rows.append(question_row(item, data_source=source, split="test", index=len(rows), messages=messages))
     write_parquet(rows, path)

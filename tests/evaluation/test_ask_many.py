@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
+from router_r1.benchmark.records import read_records
+from router_r1.cli.ask import main, read_questions
+from router_r1.cli.bench import main as benchmark
 from router_r1.errors import ConfigError
-from router_r1.evaluation.ask import main, read_questions
-from router_r1.evaluation.benchmark import main as benchmark
-from router_r1.evaluation.records import read_records
 from router_r1.rollout.loop import RolloutLimits
 from tests.evaluation.conftest import CAPITALS, PolicyServer, question_of, write_questions
 

@@ -7,7 +7,7 @@ import threading
 import pyarrow.parquet as pq
 import pytest
 
-from router_r1.evaluation.benchmark import main
+from router_r1.cli.bench import main
 from tests.evaluation.conftest import CAPITALS, question_of, write_questions
 
 RIGHT = dict(CAPITALS)

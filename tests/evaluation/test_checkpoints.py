@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from router_r1.checkpoints import find_policy, with_weights
 from router_r1.errors import ConfigError
-from router_r1.evaluation.checkpoints import find_policy, with_weights
 
 
 def make_checkpoint(root: Path, step: int, model_folder: Path, *, weights: bool = True) -> Path:

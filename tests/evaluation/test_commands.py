@@ -26,7 +26,7 @@ def test_a_question_and_a_benchmark_without_a_gpu(tiny_checkpoint, pool_file, ca
     assert record["routes"] == len(candidates.requests) == 1
 
     questions = write_questions(tmp_path / "test.parquet", {"capitals": CAPITALS})
-    tested = run("-m", "router_r1.evaluation", "--data", questions, "--out", tmp_path / "out", *policy)
+    tested = run("-m", "router_r1.benchmark", "--data", questions, "--out", tmp_path / "out", *policy)
     assert tested.returncode == 0, tested.stderr[-3000:]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["mean"]["n"] == len(CAPITALS)

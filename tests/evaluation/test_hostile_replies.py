@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from router_r1.evaluation.benchmark import main
-from router_r1.evaluation.report import shortened
+from router_r1.benchmark.report import shortened
+from router_r1.cli.bench import main
 from tests.evaluation.conftest import (
     CandidateServer,
     PolicyServer,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router_r1.errors import ConfigError
-from router_r1.evaluation.plan import SIMULATED_POOL, Options, make_plan
+from router_r1.settings import SIMULATED_POOL, Options, make_plan
 
 
 def make_run(runs_dir: Path, name: str, model_folder: Path, *, age_s: float = 0, **facts) -> Path:

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.evaluation.descriptors import clean, with_descriptors
-from router_r1.evaluation.prompt_pool import main
+from router_r1.benchmark.descriptors import clean, with_descriptors
+from router_r1.cli.pool import main
 from router_r1.pool import load_pool
 from router_r1.protocol import neutralise
 from tests.evaluation.conftest import CAPITALS, CandidateServer, question_of, write_pool, write_questions

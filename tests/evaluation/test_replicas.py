@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from router_r1.benchmark.records import read_records
+from router_r1.cli.bench import main
 from router_r1.errors import ConfigError
-from router_r1.evaluation.benchmark import main
-from router_r1.evaluation.records import read_records
 from router_r1.rollout.policy import Generation
 from router_r1.rollout.ray_policy import _resources
 from router_r1.rollout.replicas import ReplicatedPolicy, shortest
@@ -55,7 +55,7 @@ def test_three_servers_share_the_work_and_change_nothing(servers, tmp_path, pool
 @pytest.mark.slow
 def test_two_engines_in_a_ray_cluster_change_nothing(tiny_checkpoint, pool_file, tmp_path):
     questions = write_questions(tmp_path / "q.parquet", {"a": CAPITALS, "b": CAPITALS})
-    command = [sys.executable, "-m", "router_r1.evaluation", "--model_path", tiny_checkpoint, "--template", "tiny"]
+    command = [sys.executable, "-m", "router_r1.benchmark", "--model_path", tiny_checkpoint, "--template", "tiny"]
     command += ["--pool", pool_file, "--data", questions, "--temperature", "1", "--seed", "3", "--out"]
     subprocess.run([*command, tmp_path / "one"], check=True, timeout=600)
     subprocess.run([*command, tmp_path / "two", "--replicas", "2"], check=True, timeout=600)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router_r1.benchmark import benchmark, compare
+from router_r1.benchmark.metrics import bootstrap_interval, read_results, summarise, write_results
+from router_r1.benchmark.plots import write_figures
+from router_r1.benchmark.tables import em_sheet, ordered, summary_sheet
+from router_r1.datasets.selection import BENCHMARKS
 from router_r1.errors import ConfigError
-from router_r1.evaluation import benchmark, compare
-from router_r1.evaluation.figures import write_figures
-from router_r1.evaluation.results import bootstrap_interval, read_results, summarise, write_results
-from router_r1.evaluation.tables import em_sheet, ordered, summary_sheet
-from router_r1.qa_data.selection import BENCHMARKS
 
 
 def record(source="nq", index=0, sample=0, **changes):
@@ -113,19 +113,19 @@ def test_pictures_are_drawn_whatever_the_names_are(tmp_path):
 @pytest.fixture
 def runs(tmp_path):
     """Two runs on two data sets each."""
-    for name, em in (("cheap", 0.0), ("dear", 1.0)):
+    for name, em in (("cheap", 0.0), ("expensive", 1.0)):
         records = [record(source, i, em=em) for source in ("nq", "bamboogle") for i in range(3)]
         write_results(tmp_path / name, summarise(records, ["Atlas-7B"]), {})
-    return [str(tmp_path / name) for name in ("cheap", "dear")]
+    return [str(tmp_path / name) for name in ("cheap", "expensive")]
 
 
 def test_runs_are_put_side_by_side_in_one_table_one_file_and_one_picture(runs, tmp_path, capsys):
     assert benchmark.main(["compare", *runs, "--out", str(tmp_path / "both")]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["cheap", "0.000", "0.000", "0.000"] in lines
-    assert ["dear", "1.000", "1.000", "1.000"] in lines
+    assert ["expensive", "1.000", "1.000", "1.000"] in lines
     rows = {row["run"]: row for row in csv.DictReader((tmp_path / "both" / "comparison.csv").open())}
-    assert (rows["dear"]["nq"], rows["dear"]["mean"], rows["dear"]["raw_cost"]) == ("1.0", "1.0", "2.0")
+    assert (rows["expensive"]["nq"], rows["expensive"]["mean"], rows["expensive"]["raw_cost"]) == ("1.0", "1.0", "2.0")
     assert (tmp_path / "both" / "em_cost.png").read_bytes().startswith(b"\x89PNG")
 
 

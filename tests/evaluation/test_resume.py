@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from router_r1.evaluation.benchmark import main
-from router_r1.evaluation.records import appending, read_records
+from router_r1.benchmark.records import appending, read_records
+from router_r1.cli.bench import main
 from tests.evaluation.conftest import CAPITALS, write_pool, write_questions
 
 
@@ -71,7 +71,7 @@ def test_a_spent_budget_ends_it_and_what_is_finished_is_not_paid_again(options, 
 def test_kill_9_and_ctrl_c_lose_nothing_that_was_finished(options, policy, tmp_path, project_root, end):
     policy.held_back.add("Poland")
     process = subprocess.Popen(
-        [sys.executable, "-m", "router_r1.evaluation", *options],
+        [sys.executable, "-m", "router_r1.benchmark", *options],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(project_root)},
         stdout=subprocess.PIPE,

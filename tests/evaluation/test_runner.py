@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.evaluation.questions import Question
-from router_r1.evaluation.runner import roll_out_all
+from router_r1.benchmark.questions import PromptedQuestion
+from router_r1.benchmark.runner import roll_out_all
+from router_r1.datasets import Question
 from router_r1.pool import Candidate, Price, RoutingPool
 from router_r1.protocol import Answer, Status, Trajectory, Turn
 
@@ -42,10 +43,14 @@ class Router:
         return Trajectory([1], [Turn([1], [], f"<answer>{text}</answer>", Answer(text))], Status.ANSWERED)
 
 
-def questions_of(sizes: list[int]) -> list[Question]:
+def questions_of(sizes: list[int]) -> list[PromptedQuestion]:
     return [
-        Question(
-            f"set {number}/é", str(i), i, f"q{number}-{i}", (f"q{number}-{i}",), [{"content": f"q{number}-{i}"}], ""
+        PromptedQuestion(
+            Question(str(i), f"q{number}-{i}", (f"q{number}-{i}",)),
+            f"set {number}/é",
+            i,
+            [{"content": f"q{number}-{i}"}],
+            "",
         )
         for number, size in enumerate(sizes)
         for i in range(size)
@@ -54,11 +59,11 @@ def questions_of(sizes: list[int]) -> list[Question]:
 
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=4), st.integers(1, 3))
 def test_no_row_is_lost_whatever_the_sizes_are(sizes, n_samples):
-    """Pitfall 13: a short last batch, dropped. There are no batches here."""
+    """There are no batches, and so no short last one that could be dropped."""
     asked = [(question, sample) for question in questions_of(sizes) for sample in range(n_samples)]
     router, sink, told = Router(), io.StringIO(), []
     records = asyncio.run(roll_out_all(router, asked, sink, told.append))
-    assert [(r["question"], r["sample"]) for r in records] == [(q.text, sample) for q, sample in asked]
+    assert [(r["question"], r["sample"]) for r in records] == [(q.question.text, sample) for q, sample in asked]
     assert all(r["em"] == 1.0 for r in records)
     assert len(told) == len(sink.getvalue().splitlines()) == len(asked)
     assert router.most_in_flight == len(asked)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from router_r1.evaluation.benchmark import main
-from router_r1.evaluation.records import read_records
-from router_r1.qa_data import FlashragFolder, flashrag
-from router_r1.qa_data.commands import benchmarks_main
-from router_r1.qa_data.selection import BENCHMARKS
+from router_r1.benchmark.records import read_records
+from router_r1.cli.bench import main
+from router_r1.cli.data import benchmarks_main
+from router_r1.datasets import FlashragFolder, flashrag
+from router_r1.datasets.selection import BENCHMARKS
 from router_r1.rewards.outcome import exact_match
-from router_r1.sim import SHIPPED_POLICY
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
 
 PER_SET = 5
 
@@ -76,7 +76,7 @@ def test_against_a_served_policy(files, root, policy, pool_file, candidates, tmp
     reader = FlashragFolder(root)
     for name in BENCHMARKS:  # candidates that know every other answer
         for item in reader.read(name, flashrag.held_out_split(reader, name)).items[::2]:
-            candidates.replies[item.question] = f"It is {item.golden_answers[0]}."
+            candidates.replies[item.text] = f"It is {item.golden_answers[0]}."
     data = files(pool_file)
     capfd.readouterr()
     named = ["--base_url", policy.url, "--pool", str(pool_file), "--model_path", policy.models["data"][0]["root"]]
@@ -87,7 +87,7 @@ def test_against_a_served_policy(files, root, policy, pool_file, candidates, tmp
 @pytest.mark.slow
 def test_with_the_shipped_policy_its_engine_and_the_simulated_pool(files, root, project_root, tmp_path):
     pool = project_root / "configs" / "pools" / "sim.yaml"
-    command = ["-m", "router_r1.evaluation", "--model_path", SHIPPED_POLICY, "--pool", pool, "--sim_qa", root]
+    command = ["-m", "router_r1.benchmark", "--model_path", SHIPPED_POLICY, "--pool", pool, "--sim_qa", root]
     done = subprocess.run(
         [sys.executable, *map(str, command), "--data", *files(pool), "--out", str(tmp_path / "out")],
         cwd=project_root,

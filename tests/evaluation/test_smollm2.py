@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from router_r1.evaluation.ask import main
+from router_r1.cli.ask import main
 from tests.evaluation.conftest import question_of
 
 pytestmark = pytest.mark.slow

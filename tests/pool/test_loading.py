@@ -199,7 +199,7 @@ candidates:
 
 def test_a_candidate_may_be_served_in_several_places(write):
     [candidate] = load_pool(write(SPREAD)).candidates
-    first, second = candidate.targets
+    first, second = candidate.all_endpoints
     assert (first.base_url, first.api_key_env, first.model, first.weight) == ("http://a/v1", "FIRST_KEY", "small", 2)
     assert (second.base_url, second.api_key_env, second.model, second.weight) == ("http://b/v1", None, "other", 1)
     assert (candidate.tpm, candidate.extra_headers) == (9000, {"X-Title": "router"})
@@ -213,7 +213,7 @@ def test_limits_of_an_endpoint_are_read(write):
 
 def test_an_address_given_at_start_replaces_all_places_and_their_limits(write):
     pool = load_pool(write(SPREAD), base_url="http://localhost:1/v1")
-    assert [target.base_url for target in pool.candidates[0].targets] == ["http://localhost:1/v1"]
+    assert [endpoint.base_url for endpoint in pool.candidates[0].all_endpoints] == ["http://localhost:1/v1"]
     assert pool.endpoint_limits == ()
 
 

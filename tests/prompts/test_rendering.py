@@ -62,7 +62,7 @@ def test_the_shipped_templates_are_found_in_the_package():
     assert template_names() == ["llama", "qwen", "tiny"]
 
 
-def test_a_template_of_ones_own_is_read_from_its_path(tmp_path):
+def test_a_template_of_the_user_is_read_from_its_path(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("Ask {candidates}.\n{pool_inline}\n{question}\n")
     assert content(load_template(path), "Why?").startswith("Ask Small-1B, Large-70B.\nSmall-1B: cheap")

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.errors import ConfigError
+from router_r1.errors import ConfigError, validated
 from router_r1.protocol import Status
-from router_r1.rewards.compose import RewardConfig, compose, reward_config, score
 from router_r1.rewards.cost import CostWindow, trajectory_cost
+from router_r1.rewards.rubric import RewardConfig, compose, score
 from tests.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
 
 unit = st.floats(0, 1)
@@ -18,16 +18,16 @@ PLAIN = RewardConfig()
 
 
 def scored(pool, *turns, golden=("Paris",), status=Status.ANSWERED, config=PLAIN, cost=0.5):
-    return score(trajectory(*turns, status=status), golden, config=config, pool=pool, cost=lambda _: cost)
+    return score(trajectory(*turns, status=status), golden, config=config, pool=pool, cost=cost)
 
 
 # ---------------------------------------------------------------- configuration
 
 
 def test_a_mapping_becomes_a_configuration():
-    config = reward_config("train.yaml", {"metric": "f1", "cost_coe": 1, "cost_gate": "always"})
+    config = validated(RewardConfig, "train.yaml", {"metric": "f1", "cost_coe": 1, "cost_gate": "always"})
     assert (config.metric, config.cost_coe, config.cost_gate) == ("f1", 1.0, "always")
-    assert reward_config("train.yaml", {}) == PLAIN
+    assert validated(RewardConfig, "train.yaml", {}) == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_mapping_becomes_a_configuration():
 )
 def test_a_wrong_configuration_is_one_line_that_names_source_and_key(mapping, key):
     with pytest.raises(ConfigError) as caught:
-        reward_config("train.yaml", mapping)
+        validated(RewardConfig, "train.yaml", mapping)
     assert caught.value.key == key
     assert str(caught.value).startswith("train.yaml")
     assert "\n" not in str(caught.value)
@@ -176,5 +176,5 @@ def test_the_keys_and_types_of_the_metrics_are_the_same_for_every_trajectory(poo
 def test_the_cost_is_asked_for_once_so_that_a_trajectory_enters_the_window_once(pool):
     window = CostWindow()
     turns = trajectory(routed(), said(TELL))
-    score(turns, ["Paris"], config=PLAIN, pool=pool, cost=lambda t: trajectory_cost(window, t, train=True))
+    score(turns, ["Paris"], config=PLAIN, pool=pool, cost=trajectory_cost(window, turns, train=True))
     assert len(window) == 1

@@ -120,7 +120,7 @@ def test_validation_reads_the_window_and_never_changes_it():
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_an_outage_is_not_thrift(train):
+def test_an_outage_earns_nothing(train):
     window = a_window([0.0, 10.0, 20.0])
     before = window.state_dict()
     assert trajectory_cost(window, trajectory(failed(), said(TELL)), train=train) == 0.5

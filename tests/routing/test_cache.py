@@ -21,7 +21,7 @@ from router_r1.routing.replies import Reply
 from tests.routing.conftest import always, completion, pool_at, response
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
-QUICK = RetryPolicy(max_tries=2, backoff_s=0.005, backoff_max_s=0.01)
+QUICK = RetryPolicy(max_attempts=2, backoff_s=0.005, backoff_max_s=0.01)
 
 
 @pytest.fixture

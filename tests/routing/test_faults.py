@@ -1,4 +1,4 @@
-"""What the route service makes of endpoints that fail: tries, waits, messages, and no key anywhere."""
+"""What the route service makes of endpoints that fail: attempts, waits, messages, and no key anywhere."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from router_r1.pool import check_api_keys
 from router_r1.protocol import Route
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
-from router_r1.routing.faults import RouteError, parse_retry_after, redact
+from router_r1.routing.failures import RouteError, parse_retry_after, redact
 from router_r1.routing.replies import read_reply
 from tests.routing.conftest import RESET, always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
-QUICK = RetryPolicy(max_tries=4, backoff_s=0.005, backoff_max_s=0.01)
+QUICK = RetryPolicy(max_attempts=4, backoff_s=0.005, backoff_max_s=0.01)
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 GOOD = completion("yes", USAGE)
 
@@ -202,7 +202,7 @@ async def test_a_trickle_of_bytes_does_not_outlive_the_timeout():
 
     async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        route = await ask(url, policy=RetryPolicy(max_tries=1), timeout_s=0.2)
+        route = await ask(url, policy=RetryPolicy(max_attempts=1), timeout_s=0.2)
         await asyncio.wait_for(stopped.wait(), 5)
     assert "no reply within 0.2 s" in route.error
 
@@ -282,7 +282,7 @@ JSON = st.recursive(
 def test_any_body_is_a_reply_or_a_route_error(body):
     [candidate] = pool_at("http://h/v1").candidates
     with suppress(RouteError):
-        reply = read_reply(body, candidate, candidate.targets[0], "Who?")
+        reply = read_reply(body, candidate, candidate.all_endpoints[0], "Who?")
         assert reply.text.strip()
         assert reply.prompt_tokens >= 0
         assert reply.completion_tokens >= 0

@@ -7,21 +7,21 @@ from collections import Counter
 
 import pytest
 
-from router_r1.pool import Candidate, EndpointLimits, Price, RoutingPool, Target
+from router_r1.pool import Candidate, Endpoint, EndpointLimits, Price, RoutingPool
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
 from tests.routing.conftest import RESET, always, completion, pool_at, response
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 GOOD = completion("yes", USAGE)
-ONE_TRY = RetryPolicy(max_tries=1)
+ONE_TRY = RetryPolicy(max_attempts=1)
 QUICK = RetryPolicy(backoff_s=0.005, backoff_max_s=0.01)
 
 
-def pool_with(*targets: Target, **settings) -> RoutingPool:
+def pool_with(*endpoints: Endpoint, **settings) -> RoutingPool:
     values = {"timeout_s": 5.0, "price": Price(input=0.5, output=2.0), "descriptor": "d", "model": "small"} | settings
     return RoutingPool(
         name="test",
-        candidates=(Candidate(name="Small-1B", base_url=targets[0].base_url, endpoints=targets, **values),),
+        candidates=(Candidate(name="Small-1B", base_url=endpoints[0].base_url, endpoints=endpoints, **values),),
     )
 
 
@@ -53,7 +53,7 @@ async def test_a_short_outage_is_waited_out_with_one_trial_request_at_a_time(end
         return GOOD if repaired.is_set() else response(503, {})
 
     config = RoutingConfig(
-        retries=RetryPolicy(max_tries=12, backoff_s=0.005, backoff_max_s=0.01),
+        retries=RetryPolicy(max_attempts=12, backoff_s=0.005, backoff_max_s=0.01),
         breaker=BreakerPolicy(cooldown_s=0.05, cooldown_max_s=0.1),
     )
     async with endpoint(behave) as server, RouteService(pool_at(server.base_url), config=config) as service:
@@ -94,7 +94,7 @@ async def test_one_sick_candidate_says_nothing_about_another_at_the_same_endpoin
 async def test_requests_are_spread_over_endpoints_by_weight(endpoint):
     behave = always(GOOD)
     async with endpoint(behave) as a, endpoint(behave) as b:
-        pool = pool_with(Target(base_url=a.base_url, weight=3.0), Target(base_url=b.base_url, model="other-id"))
+        pool = pool_with(Endpoint(base_url=a.base_url, weight=3.0), Endpoint(base_url=b.base_url, model="other-id"))
         async with RouteService(pool) as service:
             for i in range(40):
                 await service.route("Small-1B", f"{i}?")
@@ -106,7 +106,7 @@ async def test_requests_are_spread_over_endpoints_by_weight(endpoint):
 @pytest.mark.parametrize("fault", [response(500, {}), response(401, {}), response(404, {}), RESET])
 async def test_a_route_that_fails_at_one_endpoint_is_answered_by_the_other(endpoint, fault):
     async with endpoint(always(fault)) as bad, endpoint(always(GOOD)) as good:
-        pool = pool_with(Target(base_url=bad.base_url, weight=9.0), Target(base_url=good.base_url))
+        pool = pool_with(Endpoint(base_url=bad.base_url, weight=9.0), Endpoint(base_url=good.base_url))
         async with RouteService(pool, config=RoutingConfig(retries=QUICK)) as service:
             routes = [await service.route("Small-1B", f"{i}?") for i in range(30)]
     assert all(route.reply == "yes" and route.attempts <= 2 for route in routes)
@@ -114,7 +114,7 @@ async def test_a_route_that_fails_at_one_endpoint_is_answered_by_the_other(endpo
 
 async def test_where_every_endpoint_refuses_the_key_there_is_one_request_to_each(endpoint):
     async with endpoint(always(response(401, {}))) as a, endpoint(always(response(403, {}))) as b:
-        pool = pool_with(Target(base_url=a.base_url), Target(base_url=b.base_url))
+        pool = pool_with(Endpoint(base_url=a.base_url), Endpoint(base_url=b.base_url))
         async with RouteService(pool, config=RoutingConfig(retries=QUICK)) as service:
             route = await service.route("Small-1B", "?")
     assert route.failed
@@ -154,15 +154,15 @@ async def test_an_endpoint_that_keeps_answering_429_is_asked_less_until_it_does_
         await asyncio.sleep(0.01)
         return GOOD
 
-    config = RoutingConfig(retries=RetryPolicy(max_tries=50, backoff_s=0.02, backoff_max_s=0.1))
+    config = RoutingConfig(retries=RetryPolicy(max_attempts=50, backoff_s=0.02, backoff_max_s=0.1))
     async with (
         endpoint(behave) as server,
         RouteService(pool_at(server.base_url, max_concurrency=64), config=config) as s,
     ):
         routes = await asyncio.gather(*(s.route("Small-1B", f"{i}?") for i in range(300)))
     assert not any(route.failed for route in routes)
-    tries = Counter(request.query for request in server.requests)
-    assert len(server.requests) < 2 * 300, tries.most_common(3)
+    attempts = Counter(request.query for request in server.requests)
+    assert len(server.requests) < 2 * 300, attempts.most_common(3)
 
 
 # ---------------------------------------------------------------- hedging
@@ -211,7 +211,7 @@ async def test_a_hedge_that_still_queues_does_not_keep_a_failed_request_waiting(
         for i in range(20):
             await service.route("Small-1B", f"{i}?")
         routes = [asyncio.create_task(service.route("Small-1B", f"slow {i}?")) for i in range(2)]
-        gate = service._askers["Small-1B"]._quota.gate
+        gate = service._clients["Small-1B"]._quota.gate
         async with asyncio.timeout(20):
             while gate.waiting < 2:  # noqa: ASYNC110  # until both hedges queue
                 await asyncio.sleep(0.01)

@@ -19,7 +19,7 @@ from tests.routing.conftest import RESET, Request, always, completion, pool_at, 
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 ONE = Decimal("0.000019")  # (10 * 0.5 + 7 * 2.0) / 1e6
-QUICK = RetryPolicy(max_tries=3, backoff_s=0.001, backoff_max_s=0.002)
+QUICK = RetryPolicy(max_attempts=3, backoff_s=0.001, backoff_max_s=0.002)
 
 
 def test_the_sum_of_a_million_routes_is_exact():
@@ -148,8 +148,8 @@ async def _balance(endpoint, plan, config):
             if cancelled_ms is not None:
                 loop.call_later(cancelled_ms / 1000, task.cancel)
         routes = await asyncio.gather(*tasks, return_exceptions=True)
-        asker = service._askers["Small-1B"]
-        gates = [asker._quota.gate, *(upstream.gate for upstream in asker._upstreams)]
+        client = service._clients["Small-1B"]
+        gates = [client._quota.gate, *(client.gate for client in client._clients)]
         assert [(gate.held, gate.waiting) for gate in gates] == [(0, 0)] * len(gates)
         assert not len(service._flights)
         await service.aclose()

@@ -9,14 +9,14 @@ import urllib.request
 
 import pytest
 
-from router_r1.errors import ConfigError
-from router_r1.routing import RetryPolicy, RouteService, RoutingConfig, routing_config
-from router_r1.routing.probe import probe
+from router_r1.errors import ConfigError, validated
+from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
+from router_r1.routing.preflight import probe
 from tests.routing.conftest import RESET, always, completion, pool_at, response
 
 KEY, SECRET = "ROUTER_R1_TEST_KEY", "made-up-Qm9ndXNLZXlGb3JUZXN0cw"
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
-QUICK = RetryPolicy(max_tries=2, backoff_s=0.005, backoff_max_s=0.01)
+QUICK = RetryPolicy(max_attempts=2, backoff_s=0.005, backoff_max_s=0.01)
 
 
 def lines(file):
@@ -51,7 +51,7 @@ async def test_every_route_leaves_one_line_that_says_what_came_of_it(endpoint, t
         "candidate": "Small-1B",
         "endpoint": host,
         "error": "",
-        "tries": 1,
+        "attempts": 1,
         "hedges": 0,
         "prompt_tokens": 10,
         "completion_tokens": 7,
@@ -62,8 +62,8 @@ async def test_every_route_leaves_one_line_that_says_what_came_of_it(endpoint, t
     assert finished | want == finished
     assert finished["latency_s"] > 0
     assert "query" not in finished
-    assert (cached["tries"], cached["spend_usd"], cached["raw_cost"]) == (0, 0, 14.0)
-    assert (failed["tries"], "HTTP 500" in failed["error"]) == (2, True)
+    assert (cached["attempts"], cached["spend_usd"], cached["raw_cost"]) == (0, 0, 14.0)
+    assert (failed["attempts"], "HTTP 500" in failed["error"]) == (2, True)
 
 
 async def test_texts_are_traced_only_where_asked_for_and_the_file_is_rotated(endpoint, tmp_path):
@@ -134,12 +134,12 @@ async def test_no_key_is_traced_measured_or_cached(endpoint, monkeypatch, tmp_pa
         ({"cash": "off"}, "router_r1.routing: cash: unknown key"),
         ({"cache": "on"}, "router_r1.routing: cache = 'on'"),
         ({"budget_usd": -1}, "budget_usd = -1"),
-        ({"retries": {"max_tries": 0}}, "retries.max_tries = 0"),
+        ({"retries": {"max_attempts": 0}}, "retries.max_attempts = 0"),
     ],
 )
 def test_a_wrong_setting_is_told_in_one_line(settings, told):
     with pytest.raises(ConfigError) as fault:
-        routing_config("router_r1.routing", settings)
+        validated(RoutingConfig, "router_r1.routing", settings)
     assert told in str(fault.value)
 
 

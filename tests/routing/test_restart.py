@@ -13,9 +13,9 @@ import pytest
 
 from router_r1.pool import load_pool
 from router_r1.routing import RouteService
-from router_r1.sim.candidates import SimulatedPool
-from router_r1.sim.server import bind
-from router_r1.sim.world import World
+from router_r1.sim.server.app import bind
+from router_r1.sim.world.candidates import SimulatedPool
+from router_r1.sim.world.facts import World
 
 pytestmark = pytest.mark.slow  # starts the server twice, with its start-up in the middle
 

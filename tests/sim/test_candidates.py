@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_r1.pool import load_pool, raw_cost
-from router_r1.sim.candidates import PROFILES, SimulatedPool, count_tokens, truncate
-from router_r1.sim.world import DOMAINS, NAMES, RELATIONS, World
+from router_r1.sim.world.candidates import PROFILES, SimulatedPool, count_tokens, truncate
+from router_r1.sim.world.facts import DOMAINS, NAMES, RELATIONS, World
 
 WORLD = World(seed=0)
 POOL = SimulatedPool(WORLD)
@@ -44,9 +44,9 @@ def test_every_domain_has_its_specialist():
 
 def test_a_two_hop_question_asked_whole_is_beyond_all_but_the_dearest():
     pool = load_pool(POOL_FILE)
-    dearest = max(pool.candidates, key=lambda c: c.price.output).name
+    most_expensive = max(pool.candidates, key=lambda c: c.price.output).name
     for candidate in PROFILES:
-        expected = 0.5 if candidate == dearest else 0.0
+        expected = 0.5 if candidate == most_expensive else 0.0
         assert accuracy(candidate, TWO_HOP) == pytest.approx(expected, abs=0.06)
 
 

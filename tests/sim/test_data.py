@@ -4,9 +4,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from router_r1.qa_data import check_parquet, parquet_schema
+from router_r1.datasets import check_parquet, parquet_schema
 from router_r1.sim.__main__ import main
-from router_r1.sim.world import World
+from router_r1.sim.world.facts import World
 
 
 def read(path: Path) -> list[dict]:

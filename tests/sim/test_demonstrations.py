@@ -11,7 +11,7 @@ from router_r1.prompts import failed_route, load_template
 from router_r1.protocol import Answer, InvalidSearch, Route, Search, Status, Trajectory, Turn, parse_turn
 from router_r1.rewards.format import check_format
 from router_r1.rollout.tokens import decode, encode_observation
-from router_r1.sim.demonstrations import (
+from router_r1.sim.tiny_policy.demonstrations import (
     SHARES,
     Demonstrations,
     Script,
@@ -23,8 +23,8 @@ from router_r1.sim.demonstrations import (
     think_then_search,
     tokenizer_corpus,
 )
-from router_r1.sim.tiny_policy import build_tokenizer
-from router_r1.sim.world import NAMES, World
+from router_r1.sim.tiny_policy.weights import build_tokenizer
+from router_r1.sim.world.facts import NAMES, World
 
 SCRIPTS = 1500
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from router_r1.errors import ConfigError
 from router_r1.sim.__main__ import main
-from router_r1.sim.faults import Fault, FaultInjector, FaultPlan, load_faults
+from router_r1.sim.server.faults import Fault, FaultInjector, FaultPlan, load_faults
 
 PLAN = FaultPlan(seed=5, shares=dict.fromkeys(Fault, 0.08), retry_after_s=2.5, trickle_s=0.002)
 

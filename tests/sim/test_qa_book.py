@@ -4,9 +4,9 @@ import statistics
 import pytest
 
 from router_r1.errors import ConfigError
-from router_r1.sim.candidates import PROFILES, SimulatedPool
-from router_r1.sim.qa_book import QaBook, find_files, home_domain
-from router_r1.sim.world import DOMAINS, World
+from router_r1.sim.world.candidates import PROFILES, SimulatedPool
+from router_r1.sim.world.facts import DOMAINS, World
+from router_r1.sim.world.qa_book import QaBook, find_files, home_domain
 
 QUESTIONS = {
     "who won the first season of the great singing contest": "Ada Lovelace",
@@ -56,7 +56,7 @@ def test_skill_follows_the_data_sets_home_domain(book):
     for dataset in ("nq", "hotpotqa"):
         for candidate, profile in PROFILES.items():
             known = [
-                pool.reply(candidate, e.item.question).find(e.item.golden_answers[0] + ".") >= 0
+                pool.reply(candidate, e.item.text).find(e.item.golden_answers[0] + ".") >= 0
                 for e in book._entries.values()
                 if e.dataset == dataset
             ]
@@ -82,7 +82,7 @@ def test_a_wrong_answer_is_the_answer_to_another_question_of_the_data_set(flashr
     pool = SimulatedPool(World(0), [book])
     for entry in list(book._entries.values())[:40]:
         if entry.dataset == "nq":
-            reply = pool.reply("Omni-72B", entry.item.question)
+            reply = pool.reply("Omni-72B", entry.item.text)
             assert "nq river " in reply
             assert f"{entry.item.golden_answers[0]}." not in reply
 

@@ -12,8 +12,8 @@ import pytest
 from router_r1.pool import load_pool
 from router_r1.routing import RouteService
 from router_r1.sim.__main__ import main
-from router_r1.sim.candidates import PROFILES, SimulatedPool, count_tokens
-from router_r1.sim.world import NAMES, World
+from router_r1.sim.world.candidates import PROFILES, SimulatedPool, count_tokens
+from router_r1.sim.world.facts import NAMES, World
 
 WORLD = World(seed=3)
 POOL = SimulatedPool(WORLD)

@@ -12,9 +12,16 @@ from router_r1.pool import load_pool
 from router_r1.prompts import load_template, render_messages
 from router_r1.protocol import STOP_STRINGS, render_answer, render_observation, render_search, render_think
 from router_r1.rollout.tokens import decode, encode_observation, encode_prompt
-from router_r1.sim.demonstrations import draw_repetition, tokenizer_corpus
-from router_r1.sim.tiny_policy import END_OF_TURN, PAD, START_OF_TURN, build_model, build_tokenizer, token_ids_of
-from router_r1.sim.world import NAMES
+from router_r1.sim.tiny_policy.demonstrations import draw_repetition, tokenizer_corpus
+from router_r1.sim.tiny_policy.weights import (
+    END_OF_TURN,
+    PAD,
+    START_OF_TURN,
+    build_model,
+    build_tokenizer,
+    token_ids_of,
+)
+from router_r1.sim.world.facts import NAMES
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,20 @@ from router_r1.pool import load_pool
 from router_r1.prompts import load_template
 from router_r1.protocol import Route, Search, Status, Trajectory, Turn, parse_turn
 from router_r1.rollout.policy import Generation
-from router_r1.sim import SHIPPED_POLICY, warm_start
-from router_r1.sim.demonstrations import Example, think_then_answer, think_then_search, tokenizer_corpus
-from router_r1.sim.policy_check import check_policy, copies_exactly
-from router_r1.sim.tiny_policy import build_tokenizer
-from router_r1.sim.torch_policy import TorchPolicy
-from router_r1.sim.warm_start import RECORD, WarmStartConfig, collate, ensure_warm_start, fingerprint, learning_rate
-from router_r1.sim.world import NAMES, World
+from router_r1.sim.tiny_policy import SHIPPED_POLICY, warm_start
+from router_r1.sim.tiny_policy.demonstrations import Example, think_then_answer, think_then_search, tokenizer_corpus
+from router_r1.sim.tiny_policy.policy_check import check_policy, copies_exactly
+from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
+from router_r1.sim.tiny_policy.warm_start import (
+    RECORD,
+    WarmStartConfig,
+    collate,
+    ensure_warm_start,
+    fingerprint,
+    learning_rate,
+)
+from router_r1.sim.tiny_policy.weights import build_tokenizer
+from router_r1.sim.world.facts import NAMES, World
 
 SHORT = WarmStartConfig(prelude_steps=2, prelude_batch=4, steps=3, batch=2, batches_sorted_together=2, warmup_steps=1)
 
@@ -120,7 +127,7 @@ def test_two_builders_at_once_build_one_policy(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_build_that_was_killed_is_done_again(tmp_path):
     command = (
-        "import sys; from pathlib import Path; from router_r1.sim.warm_start import *;"
+        "import sys; from pathlib import Path; from router_r1.sim.tiny_policy.warm_start import *;"
         "ensure_warm_start(Path(sys.argv[1]), config=WarmStartConfig(prelude_steps=2, steps=100000))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -313,7 +320,9 @@ def test_the_shipped_policy_is_what_the_script_builds_today(pool, template):
     record = json.loads((SHIPPED_POLICY / RECORD).read_text())
 
     today = fingerprint(record["seed"], pool, template, WarmStartConfig())
-    assert record["fingerprint"] == today, "build it again: python -m router_r1.sim.warm_start --out DIR --seed 0"
+    assert record["fingerprint"] == today, (
+        "build it again: python -m router_r1.sim.tiny_policy.warm_start --out DIR --seed 0"
+    )
 
 
 def test_the_shipped_tokenizer_is_the_one_that_the_script_builds_today(pool, template):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_r1.errors import ConfigError
-from router_r1.sim.candidates import PROFILES, REPLY_TEMPLATES
-from router_r1.sim.world import DOMAINS, NAMES, RELATIONS, SPLITS, VERBS, World
+from router_r1.sim.world.candidates import PROFILES, REPLY_TEMPLATES
+from router_r1.sim.world.facts import DOMAINS, NAMES, RELATIONS, SPLITS, VERBS, World
 
 WORLD = World(seed=0)
 
@@ -18,8 +18,8 @@ entities = st.sampled_from(NAMES)
 verbs = st.lists(st.sampled_from(VERBS), min_size=1, max_size=2)
 
 _PRINT_A_SAMPLE = """
-from router_r1.sim.candidates import PROFILES, SimulatedPool
-from router_r1.sim.world import World
+from router_r1.sim.world.candidates import PROFILES, SimulatedPool
+from router_r1.sim.world.facts import World
 world = World(seed=5)
 pool = SimulatedPool(world)
 for question in world.generate("train", 50, seed=3):
@@ -53,7 +53,9 @@ def test_facts_do_not_change_between_versions_of_the_code():
 
 
 def test_importing_the_world_needs_no_heavy_library():
-    script = "import sys, router_r1.sim.world; print([m for m in ('torch', 'pandas', 'pyarrow') if m in sys.modules])"
+    script = (
+        "import sys, router_r1.sim.world.facts; print([m for m in ('torch', 'pandas', 'pyarrow') if m in sys.modules])"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -49,7 +49,7 @@ def value_head() -> dict[str, str]:
     from transformers import AutoConfig
 
     from router_r1.training.cpu.engines import load_valuehead_model
-    from router_r1.training.world import untrained_policy
+    from router_r1.training.simulation import untrained_policy
 
     with TemporaryDirectory() as name:
         folder = untrained_policy(Path(name, "model"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router_r1.training import config as cfg
+from router_r1.training import configuration as cfg
 
 RUN = {"name": "x", "run_dir": "/x"}
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from router_r1 import qa_data
-from router_r1.training.main import main
+from router_r1.training.supervision import main
 
 # Each composes veRL's whole configuration: more than a second.
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def questions(tmp_path):
     """Train and validation files of the right form."""
     files = []
     for split in ("train", "val"):
-        item = qa_data.QaItem("1", "Who?", ("Me",))
+        item = qa_data.Question("1", "Who?", ("Me",))
         row = qa_data.question_row(
             item, data_source="nq", split=split, index=0, messages=[{"role": "user", "content": "Who?"}]
         )

@@ -1,0 +1,102 @@
+"""`bash test.sh compare RUN RUN...`: several benchmarks in one table and one picture, beside the paper's if wanted."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from router_r1.atomic import write_text
+from router_r1.benchmark.metrics import Results, read_results
+from router_r1.benchmark.plots import draw_em_against_cost, save
+from router_r1.benchmark.tables import console_for, em_sheet, ordered, show
+from router_r1.cli.running import exit_code_of
+from router_r1.errors import ConfigError
+
+PAPER_FILE = "paper_results.yaml"
+_PAPER_NOTE = (
+    "note: the paper's figures ({source}) are of 500 test questions of each data set and all of Bamboogle's; "
+    "other questions, or fewer, do not compare"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    arguments = _parser().parse_args(argv)
+    return exit_code_of(lambda: _compare(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="test.sh compare", description="Several benchmarks side by side.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of results of test.sh")
+    parser.add_argument(
+        "--paper", choices=["qwen", "llama"], help="add the figures that the Router-R1 paper gives for this base model"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("results", "comparison"), metavar="DIR", help="(default: %(default)s/)"
+    )
+    return parser
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    runs = _read(arguments.runs)
+    scores = {label: {**_em(results.datasets), "mean": results.mean["em"]} for label, results in runs.items()}
+    note = ""
+    if arguments.paper:
+        source, rows = paper_rows(arguments.paper)
+        note = _PAPER_NOTE.format(source=source)
+        scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
+    show(console_for(sys.stdout), [em_sheet(scores)])
+    if len({tuple(sorted(row)) for row in scores.values()}) > 1:
+        print("note: not all are of the same data sets, so their means do not compare")
+    if note:
+        print(note)
+    costs = {label: results.mean["raw_cost"] for label, results in runs.items()}
+    write_text(arguments.out / "comparison.csv", _csv(scores, costs))
+    points = {label: (costs[label], results.mean["em"]) for label, results in runs.items()}
+    picture = save(arguments.out / "em_cost.png", lambda axes: draw_em_against_cost(axes, points))
+    print(f"comparison: {picture.parent}")
+
+
+def _read(folders: Sequence[Path]) -> dict[str, Results]:
+    """Label -> results. The label is the folder's name, or its whole path where two names are alike."""
+    names = [folder.resolve().name for folder in folders]
+    labels = [str(folder) if names.count(name) > 1 else name for folder, name in zip(folders, names, strict=True)]
+    if len(set(labels)) < len(labels):
+        raise ConfigError("command line", "RUN", str(folders[-1]), "is named twice")
+    return {label: read_results(folder) for label, folder in zip(labels, folders, strict=True)}
+
+
+def _em(datasets: dict[str, dict[str, float]]) -> dict[str, float]:
+    return {name: row["em"] for name, row in datasets.items()}
+
+
+def paper_rows(base: str) -> tuple[str, dict[str, dict[str, float]]]:
+    """Where the published figures stand, and method -> data set (and "mean") -> EM.
+
+    Args:
+        base: `qwen` or `llama`: the beginning of the base model's name.
+    """
+    file = resources.files("router_r1.benchmark").joinpath(PAPER_FILE)
+    published = yaml.safe_load(file.read_text(encoding="utf-8"))
+    model = next(name for name in published if name.lower().startswith(base))
+    columns = published["columns"]
+    return published["source"], {
+        method: dict(zip(columns, row, strict=True)) for method, row in published[model].items()
+    }
+
+
+def _csv(scores: dict[str, dict[str, float]], costs: dict[str, float]) -> str:
+    columns = [*ordered({name for row in scores.values() for name in row} - {"mean"}), "mean"]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=["run", *columns, "raw_cost"], lineterminator="\n")
+    writer.writeheader()
+    for label, row in scores.items():
+        writer.writerow({"run": label, **row, "raw_cost": costs.get(label, "")})
+    return table.getvalue()

@@ -1,0 +1,152 @@
+"""Benchmark results: per data set, the mean over data sets, and the files they are kept in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from router_r1.atomic import write_text
+from router_r1.benchmark.records import Record
+from router_r1.errors import ConfigError
+from router_r1.protocol import Status
+
+RESULTS_FILE = "results.json"
+COUNTS = ("n", "trajectories", "failed_routes", "failed_trajectories")
+"""Added up over data sets; everything else is averaged, each data set weighing the same."""
+
+_RESAMPLES = 2000
+_INTERVAL = (2.5, 97.5)  # percentiles: 95 %
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Metrics of every data set, and their unweighted mean."""
+
+    datasets: dict[str, Row]
+    mean: Row
+
+
+def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
+    """Metrics of a benchmark; data sets in alphabetical order.
+
+    `em`, `f1` and `format_ok` are shares; `em_low` and `em_high` bound the 95 % bootstrap interval of `em`; `raw_cost`
+    (micro-USD of output), `spend_usd`, `routes`, `turns` and token counts are means per trajectory; latencies are in
+    seconds; `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories.
+
+    Args:
+        candidates: the names of the pool.
+    """
+    groups: dict[str, list[Record]] = {}
+    # The order in which trajectories finish must not move the last digit of a mean.
+    for record in sorted(records, key=lambda r: (r["data_source"], r["index"], r["sample"])):
+        groups.setdefault(record["data_source"], []).append(record)
+    scores = {source: _question_means(group) for source, group in groups.items()}
+    datasets = {source: _summary(group, candidates, scores[source]) for source, group in groups.items()}
+    rows = list(datasets.values())
+    mean = {
+        key: float(sum(row[key] for row in rows)) if key in COUNTS else _mean([row[key] for row in rows])
+        for key in rows[0]
+    }
+    mean["em_low"], mean["em_high"] = bootstrap_interval(list(scores.values()))
+    return Results(datasets, mean)
+
+
+def _question_means(group: Sequence[Record]) -> np.ndarray:
+    """Mean EM of each question over its samples. [num_questions]"""
+    by_question: dict[int, list[float]] = {}
+    for record in group:
+        by_question.setdefault(record["index"], []).append(record["em"])
+    return np.array([np.mean(values) for values in by_question.values()])
+
+
+def bootstrap_interval(scores: Sequence[np.ndarray], *, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13) of the mean over data sets.
+
+    Questions are drawn anew within each data set. Samples of one question are not independent, and so stay together.
+
+    Args:
+        scores: per data set, the score of every question. [num_questions]
+        seed: of the draw.
+    """
+    draw = np.random.default_rng(seed)
+    means = [
+        np.mean([values[draw.integers(0, len(values), len(values))].mean() for values in scores])
+        for _ in range(_RESAMPLES)
+    ]
+    low, high = np.percentile(means, _INTERVAL)
+    return float(low), float(high)
+
+
+def _summary(group: Sequence[Record], candidates: Sequence[str], scores: np.ndarray) -> Row:
+    routes = [turn["route"] for record in group for turn in record["turns"] if turn["route"]]
+    latencies = [record["latency_s"] for record in group]
+    low, high = bootstrap_interval([scores])
+    return {
+        "n": float(len(scores)),
+        "trajectories": float(len(group)),
+        "em": _mean([r["em"] for r in group]),
+        "em_low": low,
+        "em_high": high,
+        "f1": _mean([r["f1"] for r in group]),
+        "format_ok": _mean([not r["format_error"] for r in group]),
+        "raw_cost": _mean([r["raw_cost"] for r in group]),
+        "spend_usd": _mean([r["spend_usd"] for r in group]),
+        "routes": _mean([r["routes"] for r in group]),
+        "turns": _mean([len(r["turns"]) for r in group]),
+        "failed_routes": float(sum(r["failed_routes"] for r in group)),
+        "failed_trajectories": float(sum(r["failed_routes"] > 0 for r in group)),
+        "tokens_in": sum(route["prompt_tokens"] for route in routes) / len(group),
+        "tokens_out": sum(route["completion_tokens"] for route in routes) / len(group),
+        "policy_tokens": _mean([r["policy_tokens"] for r in group]),
+        "latency_p50_s": float(np.percentile(latencies, 50)),
+        "latency_p95_s": float(np.percentile(latencies, 95)),
+        **{
+            f"share/{name}": sum(route["candidate"] == name for route in routes) / len(routes) if routes else 0.0
+            for name in candidates
+        },
+        **{f"status/{status.value}": _mean([r["status"] == status.value for r in group]) for status in Status},
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+# ---------------------------------------------------------------- files
+
+
+def write_results(folder: Path, results: Results, facts: Mapping[str, Any]) -> None:
+    """Write `results.json` (with the facts they depend on) and `results.csv`, each whole or not at all."""
+    found = {"datasets": results.datasets, "mean": results.mean, **facts}
+    write_text(folder / RESULTS_FILE, json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=["dataset", *results.mean], lineterminator="\n")
+    writer.writeheader()
+    for name, row in [*results.datasets.items(), ("mean", results.mean)]:
+        writer.writerow({"dataset": name, **row})
+    write_text(folder / "results.csv", table.getvalue())
+
+
+def read_results(folder: Path) -> Results:
+    """What `write_results` wrote.
+
+    Raises:
+        ConfigError: there are no results, or they are none of ours.
+    """
+    file = folder / RESULTS_FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Results(found["datasets"], found["mean"])
+    except OSError as fault:
+        raise ConfigError(file, "", None, f"cannot be read: {fault.strerror}; name a folder of test.sh") from None
+    except (ValueError, KeyError, TypeError) as fault:
+        raise ConfigError(file, "", None, f"holds no results of test.sh: {fault!r}") from None

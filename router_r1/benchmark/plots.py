@@ -1,0 +1,94 @@
+"""Pictures of benchmark results, as PNG files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_r1.atomic import write_bytes
+from router_r1.benchmark.metrics import Results
+from router_r1.benchmark.rendering import printable
+from router_r1.benchmark.tables import ordered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SIZE = (8, 4)  # inches
+_DPI = 110
+
+
+def write_figures(folder: Path, results: Results) -> list[Path]:
+    """Write `em.png`, `em_cost.png`, `routes.png` and `shares.png`; their paths."""
+    drawn: dict[str, Callable[[Axes], None]] = {
+        "em": lambda axes: _draw_em(axes, results),
+        "em_cost": lambda axes: draw_em_against_cost(
+            axes, {name: (row["raw_cost"], row["em"]) for name, row in results.datasets.items()}
+        ),
+        "routes": lambda axes: _draw_routes(axes, results),
+        "shares": lambda axes: _draw_shares(axes, results),
+    }
+    return [save(folder / f"{name}.png", draw) for name, draw in drawn.items()]
+
+
+def save(path: Path, draw: Callable[[Axes], None]) -> Path:
+    """One picture; whole or not there."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # Names come from outside, and "$" in a label would be read as mathematics.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.grid(alpha=0.3)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=_DPI)
+    write_bytes(path, image.getvalue())
+    return path
+
+
+def draw_em_against_cost(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """A named point for each (raw cost, EM)."""
+    for name, (cost, em) in points.items():
+        axes.plot(cost, em, "o")
+        axes.annotate(printable(name), (cost, em), textcoords="offset points", xytext=(5, 4), fontsize=8)
+    axes.set_xlabel("raw cost per question (micro-USD of output)")
+    axes.set_ylabel("exact match")
+    axes.margins(0.15)
+
+
+def _draw_em(axes: Axes, results: Results) -> None:
+    """Bars with 95 % intervals."""
+    names = ordered(results.datasets)
+    rows = [*(results.datasets[name] for name in names), results.mean]
+    em = np.array([row["em"] for row in rows])
+    interval = np.array([[row["em_low"], row["em_high"]] for row in rows]).T  # [2, num_rows]
+    errors = np.abs(interval - em).clip(min=0)
+    colors = ["tab:blue"] * len(names) + ["tab:gray"]
+    axes.bar([printable(name) for name in [*names, "mean"]], em, yerr=errors, capsize=3, color=colors)
+    axes.set_ylabel("exact match, 95 % interval")
+    axes.tick_params(axis="x", rotation=25)
+
+
+def _draw_routes(axes: Axes, results: Results) -> None:
+    names = ordered(results.datasets)
+    axes.bar([printable(name) for name in names], [results.datasets[name]["routes"] for name in names])
+    axes.set_ylabel("routes per question")
+    axes.tick_params(axis="x", rotation=25)
+
+
+def _draw_shares(axes: Axes, results: Results) -> None:
+    """One stacked bar per data set."""
+    names = ordered(results.datasets)
+    start = np.zeros(len(names))
+    for key in (key for key in results.mean if key.startswith("share/")):
+        shares = np.array([results.datasets[name][key] for name in names])
+        axes.barh([printable(name) for name in names], shares, left=start, label=printable(key.removeprefix("share/")))
+        start += shares
+    axes.invert_yaxis()
+    axes.set_xlabel("share of routes")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

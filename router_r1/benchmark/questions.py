@@ -1,0 +1,96 @@
+"""The questions of a benchmark: rows of parquet files, checked and with their prompts encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from router_r1.datasets import Question, check_parquet
+from router_r1.errors import ConfigError
+from router_r1.prompts import render_messages
+from router_r1.rollout.tokens import encode_prompt
+from router_r1.settings import Plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PromptedQuestion:
+    """One question of a test set, with its prompt."""
+
+    question: Question
+    data_source: str
+    index: int  # unique within the data source
+    messages: Sequence[Mapping[str, str]]
+    place: str  # file and row, for error texts
+
+
+def read_questions(
+    files: Sequence[str | Path], plan: Plan, *, render: bool, limit: int | None
+) -> list[PromptedQuestion]:
+    """All rows of the files, in order.
+
+    Args:
+        render: render every prompt anew from the question; otherwise the prompts of the rows are used as they are.
+        limit: at most so many questions of each data source; None for all.
+
+    Raises:
+        ConfigError: a file that is no question file, a row without golden answers, or prompts written for another pool.
+    """
+    import pyarrow.parquet as pq
+
+    questions: list[PromptedQuestion] = []
+    places: dict[tuple[str, int], str] = {}
+    taken: dict[str, int] = {}
+    for file in files:
+        check_parquet(file)
+        for number, row in enumerate(pq.read_table(file).to_pylist()):
+            source = row["data_source"]
+            if limit is not None and taken.get(source, 0) >= limit:
+                continue
+            taken[source] = taken.get(source, 0) + 1
+            question = _question(row, f"{file}: row {number}", plan, render)
+            first = places.setdefault((source, question.index), question.place)
+            if first != question.place:
+                remedy = f"is that of {first}, too; name every file once, and give every row an index of its own"
+                raise ConfigError(question.place, "extra_info.index", question.index, remedy)
+            questions.append(question)
+    return questions
+
+
+def _question(row: dict[str, Any], place: str, plan: Plan, render: bool) -> PromptedQuestion:
+    extra, golden = row["extra_info"], row["reward_model"]["ground_truth"]["target"]
+    if not golden:
+        raise ConfigError(place, "reward_model.ground_truth.target", golden, "must hold at least one golden answer")
+    messages = render_messages(plan.template, plan.pool, extra["question"]) if render else row["prompt"]
+    if not render:
+        _check_offers(messages, place, plan)
+    question = Question(extra["id"], extra["question"], tuple(golden))
+    return PromptedQuestion(question, row["data_source"], extra["index"], messages, place)
+
+
+def _check_offers(messages: Sequence[Mapping[str, str]], place: str, plan: Plan) -> None:
+    """See that the prompt offers the candidates of the pool."""
+    text = "\n".join(message["content"] for message in messages)
+    missing = [name for name in plan.pool.names if name not in text]
+    if missing:
+        remedy = f"does not offer {missing[0]} of {plan.pool_file}; give --template NAME to write the prompts anew"
+        raise ConfigError(place, "prompt", None, remedy)
+
+
+def check_lengths(
+    questions: Sequence[PromptedQuestion], tokenizer: PreTrainedTokenizerBase, max_prompt_length: int
+) -> None:
+    """See, before an engine starts, that every prompt fits.
+
+    Raises:
+        ConfigError: for the first that does not.
+    """
+    for question in questions:
+        length = len(encode_prompt(tokenizer, question.messages))
+        if length > max_prompt_length:
+            remedy = f"has {length} tokens, over max_prompt_length = {max_prompt_length}"
+            raise ConfigError(question.place, "prompt", None, remedy)

@@ -1,0 +1,144 @@
+"""A trajectory as JSON types: what `infer_vllm.py --json` prints, and a benchmark keeps, one a line.
+
+The lines are all that results, report and resume need: a finished trajectory survives whatever happens afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, TypedDict
+
+from router_r1.benchmark.questions import PromptedQuestion
+from router_r1.errors import ConfigError
+from router_r1.protocol import Answer, InvalidSearch, NoAction, Search, Trajectory, Turn
+from router_r1.rewards.rubric import Reward
+
+_ACTIONS = {Search: "search", InvalidSearch: "invalid_search", Answer: "answer", NoAction: "none"}
+
+Key = tuple[str, int, int]
+"""Data source, index of the question, number of the sample."""
+
+
+class TurnRecord(TypedDict):
+    """One turn, and what answered it."""
+
+    text: str
+    action: str  # search, invalid_search, answer, none
+    invalid_reason: str
+    route: dict[str, Any] | None  # the fields of `protocol.Route`
+    observation: str
+
+
+class TrajectoryRecord(TypedDict):
+    """Answer, status, totals and turns; text only, no token ids."""
+
+    answer: str | None
+    status: str
+    routes: int
+    failed_routes: int
+    raw_cost: float  # micro-USD of output
+    spend_usd: float
+    policy_tokens: int
+    turns: list[TurnRecord]
+
+
+class Record(TrajectoryRecord):
+    """One finished trajectory of a benchmark."""
+
+    data_source: str
+    id: str
+    index: int
+    sample: int
+    question: str
+    golden_answers: list[str]
+    em: float
+    f1: float
+    format_error: str  # the broken rule; "" if the format is valid
+    latency_s: float  # from its first request to its end, with all others in flight
+
+
+def trajectory_record(trajectory: Trajectory) -> TrajectoryRecord:
+    return {
+        "answer": trajectory.answer,
+        "status": trajectory.status.value,
+        "routes": len(trajectory.routes),
+        "failed_routes": trajectory.failed_routes,
+        "raw_cost": trajectory.raw_cost,
+        "spend_usd": trajectory.spend_usd,
+        "policy_tokens": sum(trajectory.response_mask),
+        "turns": [_turn_record(turn) for turn in trajectory.turns],
+    }
+
+
+def _turn_record(turn: Turn) -> TurnRecord:
+    return {
+        "text": turn.text,
+        "action": _ACTIONS[type(turn.action)],
+        "invalid_reason": turn.invalid_reason,
+        "route": asdict(turn.route) if turn.route else None,
+        "observation": turn.observation,
+    }
+
+
+def benchmark_record(
+    question: PromptedQuestion, sample: int, trajectory: Trajectory, reward: Reward, latency_s: float
+) -> Record:
+    return {
+        "data_source": question.data_source,
+        "id": question.question.id,
+        "index": question.index,
+        "sample": sample,
+        "question": question.question.text,
+        "golden_answers": list(question.question.golden_answers),
+        "em": reward.em,
+        "f1": reward.f1,
+        "format_error": reward.format_error,
+        "latency_s": latency_s,
+        **trajectory_record(trajectory),
+    }
+
+
+def key_of(record: Record) -> Key:
+    return record["data_source"], record["index"], record["sample"]
+
+
+# ---------------------------------------------------------------- the file of a benchmark
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[str]]:
+    """The file, open for more records; what a crash left of its last line is cut off first."""
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    # Half a surrogate pair, which a candidate may send, becomes the escape that JSON has for it.
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as sink:
+        yield sink
+
+
+def append(sink: IO[str], record: Record) -> None:
+    """Write one record; it is with the operating system when this returns."""
+    sink.write(json.dumps(record, ensure_ascii=False) + "\n")
+    sink.flush()
+
+
+def read_records(path: Path) -> list[Record]:
+    """All whole records of a file; none if there is no file.
+
+    Raises:
+        ConfigError: a line other than the last is no record.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]  # behind the last newline stands nothing, or what a crash left
+    records: list[Record] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as fault:
+            raise ConfigError(f"{path}:{number}", "", None, f"is no record of a trajectory: {fault}") from None
+    return records

@@ -1,0 +1,162 @@
+"""What a benchmark's results look like: sheets of headings and cells, for the terminal and for the report alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from router_r1.benchmark.metrics import Results, Row
+from router_r1.benchmark.rendering import printable
+from router_r1.datasets.selection import GENERAL, MULTI_HOP
+
+_SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}
+_FILE_WIDTH = 120  # characters of a table where there is no terminal
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: a row is a label and a cell per column."""
+
+    title: str
+    label: str  # heading of the row labels
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    groups: list[tuple[str, int]] = field(default_factory=list)  # heading over several columns, how many; [] for none
+    last_row_is_total: bool = False
+
+
+def ordered(datasets: Iterable[str]) -> list[str]:
+    """General questions, then multi-hop ones, as in the paper's tables; then whatever else there is."""
+    there = list(datasets)
+    known = [name for name in (*GENERAL, *MULTI_HOP) if name in there]
+    return [*known, *sorted(set(there) - set(known))]
+
+
+def summary_sheet(results: Results) -> Sheet:
+    """Data sets in columns, mean last."""
+    rows = _columns_of(results)
+    return _by_dataset(
+        "Results",
+        "",
+        results.datasets,
+        [
+            ("EM", [f"{row['em']:.3f}" for row in rows]),
+            ("95 % interval", [f"{row['em_low']:.2f}-{row['em_high']:.2f}" for row in rows]),
+            ("F1", [f"{row['f1']:.3f}" for row in rows]),
+            ("format kept", [f"{row['format_ok']:.3f}" for row in rows]),
+            ("questions", [f"{row['n']:.0f}" for row in rows]),
+        ],
+    )
+
+
+def em_sheet(runs: Mapping[str, Mapping[str, float]], title: str = "Exact match") -> Sheet:
+    """Runs in rows, data sets in columns, mean last.
+
+    Args:
+        runs: label -> data set (and "mean") -> EM; a data set that a run lacks is left empty.
+    """
+    names = {name for scores in runs.values() for name in scores} - {"mean"}
+    columns = [*ordered(names), "mean"]
+    return _by_dataset(
+        title,
+        "run",
+        names,
+        [
+            (label, [f"{scores[name]:.3f}" if name in scores else "" for name in columns])
+            for label, scores in runs.items()
+        ],
+    )
+
+
+def cost_sheet(results: Results) -> Sheet:
+    """EM and what it cost side by side, per question."""
+    columns = ["EM", "raw cost", "spend USD", "tokens in", "tokens out", "policy tokens", "p50 s", "p95 s"]
+    keys = ["em", "raw_cost", "spend_usd", "tokens_in", "tokens_out", "policy_tokens", "latency_p50_s", "latency_p95_s"]
+    formats = [".3f", ".4g", ".3g", ".1f", ".1f", ".1f", ".2f", ".2f"]
+    return _per_dataset("Cost per question (raw cost in micro-USD of output)", columns, keys, formats, results)
+
+
+def routes_sheet(results: Results) -> Sheet:
+    """How often candidates are asked, and how trajectories end."""
+    columns = ["routes", "turns", "failed routes", "answered", "no action", "too long", "max turns"]
+    keys = ["routes", "turns", "failed_routes"]
+    keys += [f"status/{status}" for status in ("answered", "no_action", "length", "max_turns")]
+    return _per_dataset("Routes", columns, keys, [".2f", ".2f", ".0f", *[".3f"] * 4], results)
+
+
+def shares_sheet(results: Results) -> Sheet:
+    """Whom the routes go to: candidates in rows, data sets in columns."""
+    rows = _columns_of(results)
+    shares = [key for key in results.mean if key.startswith("share/")]
+    return _by_dataset(
+        "Candidates' shares of the routes",
+        "candidate",
+        results.datasets,
+        [(key.removeprefix("share/"), [f"{row[key]:.3f}" for row in rows]) for key in shares],
+    )
+
+
+def sheets(results: Results) -> list[Sheet]:
+    """All that is shown of one benchmark."""
+    return [summary_sheet(results), cost_sheet(results), routes_sheet(results), shares_sheet(results)]
+
+
+def _columns_of(results: Results) -> list[Row]:
+    return [*(results.datasets[name] for name in ordered(results.datasets)), results.mean]
+
+
+def _by_dataset(title: str, label: str, datasets: Iterable[str], rows: list[tuple[str, list[str]]]) -> Sheet:
+    """Data sets in columns, in groups, and their mean."""
+    names = ordered(datasets)
+    groups = [("general", len(_among(names, GENERAL))), ("multi-hop", len(_among(names, MULTI_HOP)))]
+    groups.append(("", len(names) + 1 - sum(count for _, count in groups)))
+    columns = [*(_SHORT.get(name, name) for name in names), "mean"]
+    return Sheet(title, label, columns, rows, groups=[group for group in groups if group[1]])
+
+
+def _among(names: Sequence[str], group: Sequence[str]) -> list[str]:
+    return [name for name in names if name in group]
+
+
+def _per_dataset(
+    title: str, columns: list[str], keys: Sequence[str], formats: Sequence[str], results: Results
+) -> Sheet:
+    named = [*((name, results.datasets[name]) for name in ordered(results.datasets)), ("mean", results.mean)]
+    cells = [(name, [format(row[key], form) for key, form in zip(keys, formats, strict=True)]) for name, row in named]
+    return Sheet(title, "data set", columns, cells, last_row_is_total=True)
+
+
+def show(console: Console, shown: Sequence[Sheet]) -> None:
+    """Print sheets as text tables."""
+    for sheet in shown:
+        console.print(_table(sheet))
+
+
+def console_for(out: IO[str]) -> Console:
+    """A console for results: as wide as the terminal, or as a page where there is none."""
+    return Console(file=out, highlight=False, width=None if out.isatty() else _FILE_WIDTH)
+
+
+def _table(sheet: Sheet) -> Table:
+    table = Table(
+        title=Text(sheet.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+        collapse_padding=True,
+    )  # fmt: skip
+    table.add_column(sheet.label, overflow="fold")
+    over = [heading if first else "" for heading, count in sheet.groups for first in (True, *[False] * (count - 1))]
+    for column, heading in zip(sheet.columns, over or [""] * len(sheet.columns), strict=True):
+        lines = Text(f"{heading}\n", style="dim").append(printable(column)) if over else Text(column)
+        table.add_column(lines, justify="right", overflow="fold")
+    for number, (label, cells) in enumerate(sheet.rows, start=1):
+        is_total = sheet.last_row_is_total and number == len(sheet.rows)
+        table.add_row(
+            Text(printable(label)), *map(Text, cells), style="bold" if is_total else None,
+            end_section=sheet.last_row_is_total and number == len(sheet.rows) - 1,
+        )  # fmt: skip
+    return table

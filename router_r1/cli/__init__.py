@@ -1,0 +1,1 @@
+"""The commands: `router-r1 COMMAND`."""

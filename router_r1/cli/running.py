@@ -1,0 +1,56 @@
+"""What all commands have in common: one line for an error, and a standard output that holds results only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from router_r1.errors import BudgetSpent, ConfigError
+from router_r1.exit_codes import ExitCode
+
+
+def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], str] = str) -> int:
+    """Run a command; its exit code. What went wrong is told on standard error in one line.
+
+    Args:
+        how_to_go_on: what to say after Ctrl-C, a failure or a spent budget; by default nothing.
+    """
+    try:
+        command()
+    except ConfigError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return ExitCode.REFUSED
+    except RuntimeError as fault:
+        print("; ".join(filter(None, [f"error: {fault}", how_to_go_on()])), file=sys.stderr)
+        return ExitCode.BUDGET_SPENT if isinstance(fault, BudgetSpent) else ExitCode.FAILED
+    except KeyboardInterrupt:
+        print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    return ExitCode.DONE
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for `argparse`."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+@contextmanager
+def results_only() -> Iterator[IO[str]]:
+    """The real standard output, while everything else that writes to it, child processes included, goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(os.dup(kept), "w", encoding="utf-8", errors="replace") as out:
+            yield out
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,25 @@
+"""Questions with golden answers: where they are read from, how they are drawn, and the parquet rows made of them."""
+
+from router_r1.datasets.flashrag import HUB, FlashragFolder, FlashragHub, flashrag_file, list_splits, read_questions
+from router_r1.datasets.parquet import Messages, check_parquet, parquet_schema, question_row, write_parquet
+from router_r1.datasets.selection import rows_from_flashrag
+from router_r1.datasets.source import DatasetSource, Question, Questions, normalise_question
+
+__all__ = [
+    "HUB",
+    "DatasetSource",
+    "FlashragFolder",
+    "FlashragHub",
+    "Messages",
+    "Question",
+    "Questions",
+    "check_parquet",
+    "flashrag_file",
+    "list_splits",
+    "normalise_question",
+    "parquet_schema",
+    "question_row",
+    "read_questions",
+    "rows_from_flashrag",
+    "write_parquet",
+]

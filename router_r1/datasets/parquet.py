@@ -1,0 +1,146 @@
+"""The parquet rows that training and evaluation read, in veRL's format.
+
+- `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it;
+- `extra_info.split` is what the row serves for, whatever file it came from: only "train" rows enter the cost window;
+- how the rows were drawn is in the file's metadata (`read_provenance`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from router_r1 import atomic
+from router_r1.datasets.source import Question
+from router_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Messages = list[dict[str, str]]  # [{"role": ..., "content": ...}]
+
+_METADATA_KEY = b"router_r1"
+_ROWS_AT_ONCE = 4096  # a row holds its whole prompt, several kilobytes
+
+
+def question_row(item: Question, *, data_source: str, split: str, index: int, messages: Messages) -> dict[str, Any]:
+    """One row in veRL's data format.
+
+    Args:
+        data_source: the group that metrics are reported by.
+        index: unique over the whole file that the row goes into.
+        messages: the rendered prompt.
+    """
+    return {
+        "data_source": data_source,
+        "prompt": messages,
+        "ability": "qa",
+        "reward_model": {"style": "rule", "ground_truth": {"target": list(item.golden_answers)}},
+        "extra_info": {"split": split, "index": index, "id": item.id, "question": item.text},
+    }
+
+
+def parquet_schema() -> pa.Schema:
+    """Columns and types of a question file."""
+    import pyarrow as pa
+
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    ground_truth = pa.struct([("target", pa.list_(pa.string()))])
+    extra_info = [("split", pa.string()), ("index", pa.int64()), ("id", pa.string()), ("question", pa.string())]
+    return pa.schema(
+        [
+            ("data_source", pa.string()),
+            ("prompt", pa.list_(message)),
+            ("ability", pa.string()),
+            ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", ground_truth)])),
+            ("extra_info", pa.struct(extra_info)),
+        ]
+    )
+
+
+def write_parquet(
+    rows: Iterable[Mapping[str, Any]], path: str | Path, *, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write rows of `question_row`; the file is whole or not there. Rows are taken a few thousand at a time.
+
+    Args:
+        provenance: how the rows were drawn, as JSON types; kept in the file's metadata.
+
+    Raises:
+        ValueError: no rows, or two rows with one index.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = parquet_schema()
+    if provenance is not None:
+        schema = schema.with_metadata({_METADATA_KEY: json.dumps(provenance, ensure_ascii=False).encode()})
+    rows = iter(rows)
+    batch = list(itertools.islice(rows, _ROWS_AT_ONCE))
+    if not batch:
+        raise ValueError(f"{path}: no rows to write")
+    indices: set[int] = set()
+    # Prompts differ in little but the question: compressed, they are a hundredth of their size.
+    with atomic.replacing(Path(path)) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        while batch:
+            before = len(indices)
+            indices.update(row["extra_info"]["index"] for row in batch)
+            if len(indices) < before + len(batch):
+                raise ValueError(f"{path}: extra_info.index is not unique; GRPO would mix the groups of two questions")
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            batch = list(itertools.islice(rows, _ROWS_AT_ONCE))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """How a question file was drawn; {} for a file that does not say."""
+    import pyarrow.parquet as pq
+
+    return json.loads((pq.read_schema(path).metadata or {}).get(_METADATA_KEY, b"{}"))
+
+
+def check_parquet(path: str | Path) -> set[str]:
+    """See that a question file can be used; the values of its `extra_info.split`.
+
+    Raises:
+        ConfigError: no parquet file, no rows, or a column (or a field within one) missing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            there = set(_field_paths(file.schema_arrow))
+            missing = [name for name in _field_paths(parquet_schema()) if name not in there]
+            splits = (
+                set()
+                if missing
+                else {row["split"] for row in file.read(["extra_info.split"])["extra_info"].to_pylist()}
+            )
+    except (OSError, pa.ArrowInvalid) as fault:
+        reason = str(fault).splitlines()[0]
+        raise ConfigError(path, "", None, f"cannot be read as parquet: {reason}") from fault
+    if missing:
+        raise ConfigError(
+            path, missing[0], None, f"is missing; a question file needs {', '.join(_field_paths(parquet_schema()))}"
+        )
+    if not splits:
+        raise ConfigError(path, "", None, "holds no rows")
+    return splits
+
+
+def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:
+    """Dotted names of all columns and the fields within them; list elements add no part."""
+    import pyarrow as pa
+
+    paths: list[str] = []
+    for field in fields:
+        kind = field.type
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            kind = kind.value_type
+        paths.append(prefix + field.name)
+        if pa.types.is_struct(kind):
+            paths += _field_paths([kind.field(i) for i in range(kind.num_fields)], f"{prefix}{field.name}.")
+    return paths

@@ -1,0 +1,108 @@
+"""What a user adds is one object in a file of their own, named in a configuration: found here, and called with what it asks for.
+
+A function or class of the user's names, as its parameters, the things it wants (`trajectory`, `golden_answers`, ...);
+which there are, is said where it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from router_r1.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def load_object(source: object, key: str, written: str) -> Any:
+    """The object that a dotted path names.
+
+    Args:
+        source: where it was written, for the error.
+        key: under which name.
+        written: `package.module:name`, `package.module.name`, or `path/to/file.py:name`. Modules are searched for in the
+            current folder first, as `python -m` does.
+
+    Raises:
+        ConfigError: there is no such module or name, or importing it fails.
+    """
+    place, colon, name = written.rpartition(":") if ":" in written else written.rpartition(".")
+    if not place or not name:
+        raise ConfigError(source, key, written, "must be written package.module:name or path/to/file.py:name")
+    try:
+        module = _file_module(place) if place.endswith(".py") else _module(place)
+    except Exception as fault:  # whatever a module of the user's raises when it is imported
+        raise ConfigError(source, key, written, f"cannot be imported: {type(fault).__name__}: {fault}") from fault
+    if not hasattr(module, name):
+        there = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
+        raise ConfigError(source, key, written, f"{place} has no {name}; it has {there}")
+    return getattr(module, name)
+
+
+def find(source: object, key: str, written: str, known: Mapping[str, T]) -> T:
+    """What is meant by a name of `known`, or else by a dotted path.
+
+    Raises:
+        ConfigError: neither; the text lists the names there are.
+    """
+    if written in known:
+        return known[written]
+    if ":" not in written and "." not in written:
+        remedy = f"is none of {', '.join(known)}; name one, or a dotted path like package.module:name"
+        raise ConfigError(source, key, written, remedy)
+    found: T = load_object(source, key, written)
+    return found
+
+
+def call_with(function: Callable[..., T], **available: Any) -> T:
+    """Call a function, or make an object of a class, with those of the `available` arguments that it asks for."""
+    asked = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in asked):
+        return function(**available)
+    return function(**{p.name: available[p.name] for p in asked if p.name in available})
+
+
+def check_asks(source: object, key: str, function: Callable[..., Any], available: Iterable[str]) -> None:
+    """See, before anything starts, that a user's function can be called with what there is.
+
+    Raises:
+        ConfigError: it is no callable, or asks for something that there is not.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    if not callable(function):
+        raise ConfigError(source, key, name, "must be a function or a class")
+    there = tuple(available)
+    for parameter in inspect.signature(function).parameters.values():
+        is_free = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if not is_free and parameter.default is parameter.empty and parameter.name not in there:
+            raise ConfigError(source, key, name, f"asks for {parameter.name!r}; it can have {', '.join(there)}")
+
+
+def _module(name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:  # an installed command does not look into the current folder by itself
+        sys.path.insert(0, here)
+    return importlib.import_module(name)
+
+
+def _file_module(written: str) -> Any:
+    path = Path(written).expanduser().resolve()
+    name = f"router_r1_user_{path.stem}_{abs(hash(str(path)))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

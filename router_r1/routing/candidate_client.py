@@ -1,0 +1,263 @@
+"""Asking one candidate: where, when, how often; until it has replied or no further try makes sense.
+
+Invariants:
+
+- no request is sent without a permit of the candidate, of its endpoint and of the adaptive gate, nor while the breaker
+  is open; a route that waits between two attempts holds none of them;
+- every request that was sent is booked, whatever becomes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from router_r1.pool import Candidate, spend
+from router_r1.routing import failures
+from router_r1.routing.config import RoutingConfig
+from router_r1.routing.endpoint_client import EndpointClient, EndpointClients, choose
+from router_r1.routing.failures import RouteError
+from router_r1.routing.ledger import Ledger
+from router_r1.routing.limits import Quota
+from router_r1.routing.metrics import RouteMetrics
+from router_r1.routing.replies import Reply, estimate_tokens, read_reply
+from router_r1.routing.retries import retrying
+
+logger = logging.getLogger(__name__)
+
+_HEDGE_AFTER = 0.95  # quantile of the candidate's latency
+_LEAST_LATENCIES = 20  # a quantile of fewer says nothing
+
+
+@dataclass
+class Call:
+    """One sub-query, and what its requests have come to so far."""
+
+    query: str
+    deadline: float = math.inf  # monotonic time; set when the first request is sent
+    attempts: int = 0
+    hedges: int = 0
+    spend_usd: Decimal = Decimal(0)
+    host: str = ""  # of the endpoint asked last
+    unread: int = 0  # requests whose reply has not come
+    failed_at: set[EndpointClient] = field(default_factory=set)
+    barred: set[EndpointClient] = field(default_factory=set)  # those that refused for good
+
+
+class CandidateClient:
+    """Asks one candidate within its limits. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        clients: EndpointClients,
+        config: RoutingConfig,
+        ledger: Ledger,
+        metrics: RouteMetrics,
+    ) -> None:
+        self._candidate, self._config = candidate, config
+        self._all_clients, self._clients = clients, clients.of(candidate)
+        self._quota = Quota(candidate.max_concurrency, candidate.rpm, candidate.tpm)
+        self._ledger, self._metrics = ledger, metrics
+        self._account = ledger.accounts[candidate.name]
+        self._latencies: deque[float] = deque(maxlen=200)
+        self._usual_completion = float(candidate.max_tokens)
+
+    async def ask(self, call: Call) -> Reply:
+        """The candidate's reply; `call` says what it took, also when there was none.
+
+        Raises:
+            RouteError: there was none.
+            BudgetSpent: no further request may be sent.
+            ConfigError: the variable with the candidate's key is unset.
+        """
+        reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._try, call)
+        return reply
+
+    async def _try(self, call: Call, *, may_hedge: bool = True) -> Reply:
+        """One request, or two if the first is slow."""
+        is_retry = call.attempts > 0 and may_hedge
+        while True:
+            client = await self._available(call)
+            tokens = estimate_tokens(call.query) + self._usual_completion
+            async with self._admitted(client, tokens, first=is_retry):
+                if client.breaker.may_pass:  # it may have opened while this route was queueing
+                    if may_hedge and self._config.hedge and (delay_s := self._hedge_delay_s()):
+                        return await self._send_hedged(client, call, tokens, delay_s)
+                    return await self._send(client, call, tokens)
+            is_retry = True
+
+    @asynccontextmanager
+    async def _admitted(self, client: EndpointClient, tokens: float, *, first: bool) -> AsyncIterator[None]:
+        """Hold every permit a request needs. The candidate's own come first: who waits there blocks no other one."""
+        async with self._quota.admitted(tokens, first=first):
+            await client.gate.acquire(first=first)
+            try:
+                async with client.quota.admitted(tokens, first=first):
+                    await client.resumed()
+                    yield
+            finally:
+                client.gate.release()
+
+    async def _available(self, call: Call) -> EndpointClient:
+        """Where to send the next request; waits out a short outage of all places.
+
+        Raises:
+            RouteError: the outage has lasted for some time.
+        """
+        while True:
+            usable = [u for u in self._clients if u not in call.barred] or list(self._clients)
+            ready = [u for u in usable if u.breaker.may_pass]
+            if ready:
+                return choose([u for u in ready if u not in call.failed_at] or ready)
+            patience_s = max(u.breaker.patience_left_s for u in usable)
+            patience_s = min(patience_s, call.deadline - time.monotonic())
+            if patience_s <= 0:
+                raise failures.unavailable(self._candidate, usable[0].last_fault)
+            await _any_changed(usable, patience_s)
+
+    async def _send(self, client: EndpointClient, call: Call, tokens: float) -> Reply:
+        """One request, admitted for `tokens`. Raises `RouteError` for everything an endpoint can do wrong."""
+        self._ledger.check_budget()
+        connection = self._all_clients.connection(client.endpoint)
+        candidate, endpoint = self._candidate, client.endpoint
+        now = time.monotonic()
+        if not call.attempts:
+            call.deadline = now + max(self._config.retries.total_s, candidate.timeout_s)
+        within_s = min(candidate.timeout_s, call.deadline - now)
+        if within_s <= 0:
+            raise failures.out_of_time(candidate)
+        call.attempts += 1
+        call.unread += 1
+        call.host = client.host
+        self._account.requests += 1
+        is_trial = client.breaker.begin()
+        try:
+            with self._metrics.request_in_flight(candidate.name):
+                body = await connection.post(candidate, endpoint, client.body(call.query), within_s)
+            reply = read_reply(body, candidate, endpoint, call.query)
+        except RouteError as fault:
+            call.unread -= 1
+            if fault.kind == "timeout" and within_s < candidate.timeout_s:
+                client.breaker.abandon(trial=is_trial)  # it was the route that ran out of time
+            else:
+                nobody_there = fault.kind == "unreachable"
+                client.breaker.record(ok=not fault.is_outage, trial=is_trial, is_certain=nobody_there)
+            self._settle(client, sum(fault.usage) - tokens)
+            raise self._booked(fault, client, call) from None
+        except BaseException:
+            client.breaker.abandon(trial=is_trial)
+            raise
+        call.unread -= 1
+        client.breaker.record(ok=True, trial=is_trial)
+        client.gate.record(refused=False)
+        self._settle(client, reply.prompt_tokens + reply.completion_tokens - tokens)
+        self._book(reply, client, call, time.monotonic() - now)
+        return reply
+
+    def _booked(self, fault: RouteError, client: EndpointClient, call: Call) -> RouteError:
+        """Book a failed request; the fault, which is a transient one as long as there is another place to ask."""
+        logger.debug("try %d: %s", call.attempts, fault)
+        self._metrics.request(self._candidate.name, client.host, fault.kind)
+        self._charge(call, *fault.usage)
+        call.failed_at.add(client)
+        client.last_fault = str(fault)
+        if fault.is_throttle:
+            client.throttled(min(fault.retry_after_s, self._config.retries.retry_after_max_s))
+        else:
+            client.gate.record(refused=False)
+        if not fault.transient:
+            call.barred.add(client)
+            fault.transient = len(call.barred) < len(self._clients)
+        if len(call.failed_at) == len(self._clients):
+            call.failed_at.clear()
+        return fault
+
+    def _book(self, reply: Reply, client: EndpointClient, call: Call, latency_s: float) -> None:
+        logger.debug("%s replied at try %d", self._candidate.name, call.attempts)
+        self._metrics.request(self._candidate.name, client.host, "ok", latency_s)
+        self._charge(call, reply.prompt_tokens, reply.completion_tokens)
+        self._account.estimated += reply.usage_estimated
+        self._usual_completion += 0.1 * (reply.completion_tokens - self._usual_completion)
+        self._latencies.append(latency_s)
+
+    def _charge(self, call: Call, prompt_tokens: int, completion_tokens: int) -> None:
+        if not (prompt_tokens or completion_tokens):
+            return
+        amount = spend(self._candidate, prompt_tokens, completion_tokens)
+        call.spend_usd += amount
+        self._account.prompt_tokens += prompt_tokens
+        self._account.completion_tokens += completion_tokens
+        self._ledger.charge(self._candidate.name, amount)
+        self._metrics.charged(self._candidate.name, prompt_tokens, completion_tokens, float(amount))
+
+    def _settle(self, client: EndpointClient, difference: float) -> None:
+        """A request took `difference` tokens more than it was admitted for."""
+        self._quota.settle(difference)
+        client.quota.settle(difference)
+
+    # ---------------------------------------------------------------- hedging
+
+    def _hedge_delay_s(self) -> float | None:
+        """How long to wait for the first request alone; None while too little is known of this candidate."""
+        if len(self._latencies) < _LEAST_LATENCIES:
+            return None
+        return sorted(self._latencies)[int(_HEDGE_AFTER * len(self._latencies))]
+
+    async def _send_hedged(self, client: EndpointClient, call: Call, tokens: float, delay_s: float) -> Reply:
+        """A request, and a second one if it is slow: the first good answer wins.
+
+        What the loser costs will never be known. It is booked as if it had said what the winner said.
+        """
+        requests = {asyncio.create_task(self._send(client, call, tokens))}
+        try:
+            done, _ = await asyncio.wait(requests, timeout=delay_s)
+            if not done:
+                call.failed_at.add(client)  # another place, if there is one
+                call.hedges += 1
+                self._account.hedges += 1
+                requests.add(asyncio.create_task(self._try(call, may_hedge=False)))
+            reply = await _first_good(requests, call)
+            for _ in range(call.unread):
+                self._charge(call, reply.prompt_tokens, reply.completion_tokens)
+                self._account.estimated += 1
+            return reply
+        finally:
+            for request in requests:
+                request.cancel()
+            await asyncio.gather(*requests, return_exceptions=True)
+            call.unread = 0
+
+
+async def _first_good(requests: set[asyncio.Task[Reply]], call: Call) -> Reply:
+    """The first reply; a fault if there is none.
+
+    A request that failed is not followed by one that still queues: the failed one's permit may be what it queues for.
+    """
+    pending = set(requests)
+    while True:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        good = [request for request in done if request.exception() is None]
+        if good or not pending or not call.unread:
+            return (good or list(done))[0].result()
+
+
+async def _any_changed(clients: list[EndpointClient], within_s: float) -> None:
+    """Return when one of the breakers changes, or after `within_s` seconds."""
+    if len(clients) == 1:
+        await clients[0].breaker.changed(within_s)
+        return
+    waits = [asyncio.create_task(u.breaker.changed(within_s)) for u in clients]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

@@ -1,0 +1,209 @@
+"""Where a candidate is served: connections, the limits of each place, and the choice between several."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from router_r1.pool import Candidate, Endpoint, EndpointLimits, RoutingPool, read_api_key
+from router_r1.routing import failures
+from router_r1.routing.breaker import Breaker
+from router_r1.routing.config import BreakerPolicy
+from router_r1.routing.limits import AdaptiveGate, Quota
+
+_LARGEST_REPLY = 16 * 1024 * 1024
+"""Bytes; what goes on for longer is no reply."""
+
+
+class Connection:
+    """The connections to one endpoint under one key. The key is held here and shown nowhere."""
+
+    def __init__(self, endpoint: Endpoint, key: str | None) -> None:
+        self._key = key
+        self._url = f"{endpoint.base_url}/chat/completions"
+        headers = {"content-type": "application/json", "user-agent": "router-r1"}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        self._session = aiohttp.ClientSession(
+            # No limit: the gates limit, and a second queue would hide who waits. Idle connections are given up before
+            # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs a try.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            # A proxy of the environment cannot reach this machine's own loopback.
+            trust_env=not _is_loopback(endpoint.base_url),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def post(self, candidate: Candidate, endpoint: Endpoint, body: bytes, within_s: float) -> bytes:
+        """The body of a 200 response.
+
+        Raises:
+            RouteError: for everything that an endpoint can do wrong before that.
+        """
+        try:
+            # One limit on the whole of it: a limit per read is outlived by a trickle of bytes.
+            async with (
+                asyncio.timeout(within_s),
+                self._session.post(
+                    self._url, data=body, headers=candidate.extra_headers, allow_redirects=False
+                ) as response,
+            ):
+                content = await _read_all(response, candidate, endpoint)
+        except TimeoutError:
+            raise failures.unanswered(candidate, endpoint, within_s) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise failures.unconnected(candidate, endpoint, error) from None
+        if response.status == 200:
+            return content
+        raise failures.refused(
+            candidate,
+            endpoint,
+            response.status,
+            body=content.decode("utf-8", "replace"),
+            retry_after=response.headers.get("retry-after"),
+            key=self._key,
+        )
+
+
+async def _read_all(response: aiohttp.ClientResponse, candidate: Candidate, endpoint: Endpoint) -> bytes:
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _LARGEST_REPLY:
+            response.close()
+            raise failures.malformed(candidate, endpoint, f"longer than {_LARGEST_REPLY} bytes")
+    return b"".join(chunks)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class EndpointClient:
+    """One candidate at one endpoint: its adaptive limit, its health, and the quota that the endpoint's users share."""
+
+    def __init__(self, candidate: Candidate, endpoint: Endpoint, quota: Quota, breaker: BreakerPolicy) -> None:
+        self.candidate, self.endpoint, self.quota = candidate, endpoint, quota
+        self.host = failures.endpoint_host(endpoint)
+        self.gate = AdaptiveGate(candidate.max_concurrency)
+        self.breaker = Breaker(breaker)
+        self.credit = 0.0  # of the smooth weighted round robin
+        self.last_fault = ""
+        self._paused_until = 0.0
+
+    def body(self, query: str) -> bytes:
+        """The request for one sub-query, sent whole as the only message."""
+        sendable = query.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be sent
+        return json.dumps(
+            {
+                "model": self.endpoint.model,
+                "messages": [{"role": "user", "content": sendable}],
+                "temperature": self.candidate.temperature,
+                "max_tokens": self.candidate.max_tokens,
+                **self.candidate.extra_body,
+            }
+        ).encode()
+
+    def throttled(self, retry_after_s: float) -> None:
+        """The endpoint answered 429. When it keeps doing so, nobody asks before it wants to be asked again."""
+        if self.gate.record(refused=True):
+            self._paused_until = max(self._paused_until, time.monotonic() + retry_after_s)
+
+    async def resumed(self) -> None:
+        """Return when the endpoint may be asked again."""
+        while (delay := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110  # for the clock
+            await asyncio.sleep(delay)
+
+
+class EndpointClients:
+    """All clients of a pool. Connections are opened at the first request to them, in the loop that sends it."""
+
+    def __init__(self, pool: RoutingPool, breaker: BreakerPolicy) -> None:
+        self._source = pool.source or pool.name
+        limits = {entry.base_url: entry for entry in pool.endpoint_limits}
+        quotas: dict[str, Quota] = {}
+        self._of: dict[str, tuple[EndpointClient, ...]] = {}
+        for candidate in pool.candidates:
+            for endpoint in candidate.all_endpoints:
+                quotas.setdefault(endpoint.base_url, _quota(limits.get(endpoint.base_url)))
+            self._of[candidate.name] = tuple(
+                EndpointClient(candidate, endpoint, quotas[endpoint.base_url], breaker)
+                for endpoint in candidate.all_endpoints
+            )
+        # By (base_url, api_key_env), since a key may not show.
+        self._connections: dict[tuple[str, str | None], Connection] = {}
+        self._closed = False
+
+    def of(self, candidate: Candidate) -> tuple[EndpointClient, ...]:
+        return self._of[candidate.name]
+
+    def connection(self, endpoint: Endpoint) -> Connection:
+        """The endpoint's connections.
+
+        Raises:
+            ConfigError: the variable with its key is unset.
+            RouteError: the service was closed.
+        """
+        if self._closed:
+            raise failures.closed()
+        address = (endpoint.base_url, endpoint.api_key_env)
+        if address not in self._connections:
+            self._connections[address] = Connection(endpoint, read_api_key(endpoint, source=self._source))
+        return self._connections[address]
+
+    async def aclose(self) -> None:
+        """Close all connections and stop the breakers' timers."""
+        self._closed = True
+        for clients in self._of.values():
+            for client in clients:
+                client.breaker.stop()
+        connections = list(self._connections.values())
+        self._connections.clear()
+        for connection in connections:
+            await connection.aclose()
+
+
+def _quota(limits: EndpointLimits | None) -> Quota:
+    return Quota(limits.max_concurrency, limits.rpm, limits.tpm) if limits else Quota(None, None, None)
+
+
+def choose(clients: Iterable[EndpointClient]) -> EndpointClient:
+    """The next one by weight: smooth weighted round robin, as nginx does it, which spreads each one's turns evenly."""
+    candidates = list(clients)
+    if len(candidates) == 1:
+        return candidates[0]
+    total = sum(client.endpoint.weight for client in candidates)
+    for client in candidates:
+        client.credit += client.endpoint.weight
+    chosen = max(candidates, key=lambda client: client.credit)
+    chosen.credit -= total
+    return chosen
+
+
+def request_identity(candidate: Candidate, query: str) -> Mapping[str, Any]:
+    """Everything a reply depends on, for the key of a cache: endpoints, model, messages, every parameter."""
+    return {
+        "endpoints": sorted([endpoint.base_url, endpoint.model] for endpoint in candidate.all_endpoints),
+        "messages": [{"role": "user", "content": query}],
+        "temperature": candidate.temperature,
+        "max_tokens": candidate.max_tokens,
+        "extra_body": candidate.extra_body,
+        "extra_headers": candidate.extra_headers,
+        "keep_reasoning": candidate.keep_reasoning,
+    }

@@ -1,0 +1,1 @@
+"""The synthetic world: its facts, its questions, and the candidates that answer them."""

@@ -1,0 +1,126 @@
+"""Parquet files for training and validation, from the synthetic world or from real questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from router_r1.datasets import (
+    Messages,
+    Question,
+    question_row,
+    rows_from_flashrag,
+    write_parquet,
+)
+from router_r1.errors import ConfigError
+from router_r1.sim.world.facts import World
+
+Rows = list[dict[str, Any]]
+QaSet = tuple[str, str]
+"""Data set and split."""
+Render = Callable[[str], Messages]
+"""Question -> prompt messages."""
+
+
+def world_rows(world: World, split: str, n: int, seed: int, *, render: Render, two_hop_share: float = 0.4) -> Rows:
+    """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too."""
+    return [
+        question_row(
+            Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
+            data_source=f"world_{question.num_hops}hop",
+            split=split,
+            index=index,
+            messages=render(question.text),
+        )
+        for index, question in enumerate(world.generate(split, n, seed, two_hop_share))
+    ]
+
+
+def parse_sets(written: str) -> list[QaSet]:
+    """`nq:train,hotpotqa:train` -> [("nq", "train"), ("hotpotqa", "train")].
+
+    Raises:
+        ConfigError: it is written otherwise, or names a split twice.
+    """
+    sets: list[QaSet] = []
+    for entry in written.split(","):
+        dataset, _, split = (part.strip() for part in entry.partition(":"))
+        if not dataset or not split:
+            raise ConfigError("data sets", "", written, "must be written <dataset>:<split>,<dataset>:<split>,...")
+        sets.append((dataset, split))
+    if len(set(sets)) < len(sets):
+        raise ConfigError("data sets", "", written, "names one of them twice")
+    return sets
+
+
+def shares(n: int, parts: int) -> list[int]:
+    """`n` divided into `parts` whole numbers that differ by at most one, the larger first."""
+    return [n // parts + (i < n % parts) for i in range(parts)]
+
+
+def qa_rows(
+    root: str | Path, sets: Sequence[QaSet], n: int, seed: int, *, render: Render, serves_as: str, skip: int = 0
+) -> Rows:
+    """`n` real questions, the same number from each set (the first ones give one more where it does not divide).
+
+    Args:
+        root: FlashRAG-layout folder.
+        serves_as: what the rows serve for: "train" or "val".
+        skip: leave out what a call for `skip` rows with the same seed takes.
+    """
+    rows: Rows = []
+    for (dataset, split), share, taken in zip(sets, shares(n, len(sets)), shares(skip, len(sets)), strict=True):
+        rows += rows_from_flashrag(
+            root, dataset, split, share, seed, render=render, serves_as=serves_as, skip=taken, first_index=len(rows)
+        )
+    return rows
+
+
+def write_world(
+    out: str | Path, world: World, *, train: int, val: int, seed: int, two_hop_share: float, render: Render
+) -> list[Path]:
+    """Write `out`/train.parquet and `out`/val.parquet with questions of the world; their paths."""
+    return _write(
+        out,
+        train=world_rows(world, "train", train, seed, render=render, two_hop_share=two_hop_share),
+        val=world_rows(world, "val", val, seed, render=render, two_hop_share=two_hop_share),
+    )
+
+
+def write_qa(
+    out: str | Path,
+    root: str | Path,
+    *,
+    sets: Sequence[QaSet],
+    val_sets: Sequence[QaSet] | None,
+    train: int,
+    val: int,
+    seed: int,
+    render: Render,
+) -> list[Path]:
+    """Write `out`/train.parquet and `out`/val.parquet with real questions; their paths.
+
+    Args:
+        root: FlashRAG-layout folder.
+        sets: where training questions come from.
+        val_sets: where validation questions come from; None for what training leaves of `sets`.
+
+    Raises:
+        ConfigError: a set that does not exist, holds too few questions, or is to serve for both.
+    """
+    if shared := set(sets) & set(val_sets or ()):
+        raise ConfigError("data sets", "", ":".join(min(shared)), "cannot both train and validate")
+    return _write(
+        out,
+        train=qa_rows(root, sets, train, seed, render=render, serves_as="train"),
+        val=qa_rows(root, val_sets or sets, val, seed, render=render, serves_as="val", skip=0 if val_sets else train),
+    )
+
+
+def _write(out: str | Path, **rows_of: Rows) -> list[Path]:
+    paths = []
+    for split, rows in rows_of.items():
+        paths.append(Path(out) / f"{split}.parquet")
+        write_parquet(rows, paths[-1])
+    return paths

@@ -1,0 +1,205 @@
+"""A training run's configuration: composed of veRL's, this project's and the experiment's; checked before any start."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from router_r1.atomic import write_text
+from router_r1.datasets import check_parquet
+from router_r1.errors import ConfigError, validated
+from router_r1.pool import check_api_keys, load_pool
+from router_r1.prompts import load_template
+from router_r1.rewards.rubric import RewardConfig
+from router_r1.rollout.loop import RolloutLimits
+from router_r1.rollout.model_folder import check_model_path
+from router_r1.routing import RoutingConfig
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
+
+
+def response_length(max_turns: int, max_turn_tokens: int, max_obs_length: int) -> int:
+    """Tokens after the prompt in the longest trajectory: every turn, the last one included, and every observation."""
+    return RolloutLimits(
+        max_turns=max_turns, max_turn_tokens=max_turn_tokens, max_obs_length=max_obs_length
+    ).response_budget
+
+
+OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
+OmegaConf.register_new_resolver("response_length", response_length, replace=True)
+OmegaConf.register_new_resolver("sum", lambda *terms: sum(terms), replace=True)
+
+
+def accelerators() -> int:
+    """Number of NVIDIA GPUs of this machine, without importing torch."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if devices is not None:
+        return len([d for d in devices.split(",") if d.strip() and d.strip() != "-1"])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    return len([d for d in Path("/dev").glob("nvidia*") if d.name[6:].isdigit()])
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """Compose `verl/router_r1.yaml` with command-line overrides. Interpolations are not resolved yet.
+
+    The platform and its default experiment follow from the machine unless they are given.
+
+    Raises:
+        ConfigError: an override that Hydra refuses.
+    """
+    given = {o.split("=", 1)[0].lstrip("+~") for o in overrides}
+    gpus = accelerators()
+    platform = _value(overrides, "platform") or ("gpu" if gpus else "cpu")
+    chosen = [] if "platform" in given else [f"platform={platform}"]
+    if "experiment" not in given and platform in DEFAULT_EXPERIMENT:
+        chosen.append(f"experiment={DEFAULT_EXPERIMENT[platform]}")
+    if gpus and platform == "gpu" and "trainer.n_gpus_per_node" not in given:
+        chosen.append(f"trainer.n_gpus_per_node={gpus}")
+    search = f"hydra.searchpath=[file://{_verl_config_folder()},file://{PROJECT_ROOT / 'configs'}]"
+    try:
+        with initialize_config_dir(config_dir=str(PROJECT_ROOT / "verl"), version_base="1.3"):
+            return compose("router_r1", overrides=[search, *chosen, *overrides])
+    except (HydraException, OmegaConfBaseException) as fault:
+        raise ConfigError(
+            "command line", "", None, f"{_first_line(fault)} (known: the keys printed by `bash train.sh --dry-run`)"
+        ) from None
+
+
+def experiment_name(overrides: Sequence[str]) -> str:
+    """The experiment that `compose_config` selects for these overrides."""
+    platform = _value(overrides, "platform") or ("gpu" if accelerators() else "cpu")
+    return _value(overrides, "experiment") or DEFAULT_EXPERIMENT.get(platform, platform)
+
+
+def resolve(config: DictConfig) -> DictConfig:
+    """Resolve every interpolation.
+
+    Raises:
+        ConfigError: a value that is still missing, or an interpolation that points nowhere.
+    """
+    try:
+        resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
+        missing = [k for k in OmegaConf.missing_keys(resolved) if k.startswith(("router_r1.", "data."))]
+    except OmegaConfBaseException as fault:
+        raise ConfigError("configuration", "", None, _first_line(fault)) from None
+    if missing:
+        raise ConfigError("configuration", sorted(missing)[0], None, "has no value; give one on the command line")
+    return resolved
+
+
+def check_settings(config: DictConfig) -> None:
+    """Everything about a resolved configuration that can be checked without veRL, the data or a GPU.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    settings = config.router_r1
+    validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward))
+    RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
+    load_template(settings.template)
+    route_settings(config)
+    # The simulated pool is served by this run, on a port that is not known yet, and takes no key.
+    base_url = "http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url
+    pool = load_pool(settings.pool, base_url=base_url)
+    if not settings.sim.enabled:
+        check_api_keys(pool)
+    _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
+    _check_share("router_r1.sim.two_hop_share", settings.sim.two_hop_share)
+    estimator, n = config.algorithm.adv_estimator, config.actor_rollout_ref.rollout.n
+    if estimator == "grpo" and n < 2:
+        raise ConfigError(
+            "configuration", "actor_rollout_ref.rollout.n", n, "GRPO compares the answers to one question: at least 2"
+        )
+    mini, batch = config.actor_rollout_ref.actor.ppo_mini_batch_size, config.data.train_batch_size
+    if batch % mini:
+        raise ConfigError(
+            "configuration",
+            "actor_rollout_ref.actor.ppo_mini_batch_size",
+            mini,
+            f"must divide data.train_batch_size ({batch}): a rest would be trained on twice",
+        )
+    if config.resume not in ("never", "auto"):
+        raise ConfigError("command line", "resume", config.resume, "must be never or auto")
+    model = config.actor_rollout_ref.model.path
+    if not settings.sim.enabled or settings.sim.warm_start not in (None, "build"):
+        check_model_path("configuration", "actor_rollout_ref.model.path", settings.sim.warm_start or model)
+
+
+def route_settings(config: DictConfig) -> RoutingConfig:
+    """How the run's route service works. A cache that is not set is used for a real pool and not for the simulated one.
+
+    What the simulated pool says depends on the world of the run, so a cache of it, if asked for, stays with the run.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of its range.
+    """
+    given = OmegaConf.to_container(config.router_r1.routing, resolve=True)
+    assert isinstance(given, dict)
+    simulated = config.router_r1.sim.enabled
+    if given.get("cache") is None:
+        given["cache"] = "off" if simulated else "readwrite"
+    if given.get("cache_file") is None and simulated:
+        given["cache_file"] = str(Path(config.run_dir, "replies.sqlite"))
+    return validated(RoutingConfig, "router_r1.routing", {str(key): value for key, value in given.items()})
+
+
+def check_data(config: DictConfig) -> None:
+    """Check the data files of a resolved configuration: there, readable, and of the right columns and splits.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    for key in ("train_files", "val_files"):
+        files = config.data[key]
+        for file in [files] if isinstance(files, str) else files:
+            splits = check_parquet(file)
+            # The cost window must see training trajectories only, and a row's split is what tells them apart.
+            if (splits == {"train"}) != (key == "train_files"):
+                wanted = "only 'train'" if key == "train_files" else "no 'train'"
+                raise ConfigError(file, "extra_info.split", sorted(splits), f"data.{key} must hold {wanted}")
+
+
+def set_values(config: DictConfig, values: Mapping[str, object]) -> None:
+    """Set dotted keys of a composed configuration, new ones included."""
+    with open_dict(config):
+        for key, value in values.items():
+            OmegaConf.update(config, key, value, force_add=True)
+
+
+def dump(config: DictConfig, path: Path) -> None:
+    """Write the configuration as YAML. It holds no secrets: keys are only ever named, by the pool file."""
+    write_text(path, OmegaConf.to_yaml(config, resolve=True))
+
+
+def _check_share(key: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError("configuration", key, value, "must be in [0, 1]")
+
+
+def _verl_config_folder() -> Path:
+    """Where the installed veRL keeps its configuration, found without importing veRL (seconds)."""
+    spec = importlib.util.find_spec("verl")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (folder := Path(place, "trainer", "config")).is_dir():
+            return folder
+    raise ConfigError("environment", "verl", None, "veRL is not installed here; run bash scripts/setup.sh")
+
+
+def _value(overrides: Sequence[str], key: str) -> str | None:
+    found = [o.split("=", 1)[1] for o in overrides if o.startswith(f"{key}=")]
+    return found[-1] if found else None
+
+
+def _first_line(fault: Exception) -> str:
+    return json.dumps(str(fault).strip().splitlines()[0])[1:-1]

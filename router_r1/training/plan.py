@@ -1,0 +1,132 @@
+"""A training run before it starts: composed, checked, described."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from router_r1 import processes, runs
+from router_r1.errors import ConfigError
+from router_r1.training import configuration as cfg
+from router_r1.training import simulation
+from router_r1.training.trainer import ERROR_FILE
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A run that has been checked but not started."""
+
+    config: DictConfig  # composed, not resolved: the pool's address is still to come
+    overrides: list[str]
+    experiment: str
+    run_dir: Path
+    resume_from: Path | None  # whole checkpoint to go on from
+
+
+def make_plan(overrides: Sequence[str]) -> TrainingPlan:
+    """Compose and check a run.
+
+    `resume=auto` goes on with the run called `name`, or else with the latest one, under the overrides that it was
+    started with and then the given ones. Without a whole checkpoint the run starts over in its folder.
+
+    Raises:
+        ConfigError: whatever is wrong with it.
+    """
+    bad = [o for o in overrides if "=" not in o]
+    if bad:
+        raise ConfigError("command line", "", bad[0], "is no override; write key=value")
+    overrides, config = list(overrides), cfg.compose_config(overrides)
+    earlier = _earlier_run(config) if config.resume == "auto" else None
+    if earlier:
+        overrides = [*runs.read_run_json(earlier)["overrides"], *overrides]
+        config = cfg.compose_config(overrides)
+    experiment = cfg.experiment_name(overrides)
+    run_dir, resume_from = earlier, runs.latest_checkpoint(earlier) if earlier else None
+    if run_dir is None:
+        name = config.name or f"{experiment}-{config.algorithm.adv_estimator}-{datetime.now():%Y%m%d-%H%M%S}"
+        run_dir = Path(config.runs_dir, name).absolute()
+        if (run_dir / "run.json").exists():
+            raise ConfigError("command line", "name", name, f"{run_dir} exists; choose another name, or resume=auto")
+    values: dict[str, object] = {
+        "name": run_dir.name,
+        "run_dir": str(run_dir),
+        "ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH": str(
+            run_dir / "metrics" / f"{runs.step_of(resume_from)}.jsonl"
+        ),
+    }
+    if resume_from:
+        values |= {
+            "trainer.resume_mode": "resume_path",
+            "trainer.resume_from_path": str(resume_from),
+            "trainer.val_before_train": False,
+        }
+    cfg.set_values(config, values)
+    resolved = cfg.resolve(config)
+    cfg.check_settings(resolved)
+    if resolved.router_r1.sim.enabled:
+        simulation.check(resolved)
+    else:
+        cfg.check_data(resolved)
+    return TrainingPlan(config, overrides, experiment, run_dir, resume_from)
+
+
+def _earlier_run(config: DictConfig) -> Path | None:
+    """The run that resume=auto means; None if there is none to go on with."""
+    folder = Path(config.runs_dir, config.name or "latest")
+    return folder.resolve() if (folder / "run.json").is_file() else None
+
+
+def dry_run(plan: TrainingPlan, console: Console) -> None:
+    """Print the plan and veRL's own verdict on it; nothing is left behind."""
+    print(OmegaConf.to_yaml(cfg.resolve(plan.config)))
+    describe(plan, console)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = cfg.resolve(plan.config).actor_rollout_ref.model.path
+        if plan.config.router_r1.sim.enabled or not Path(model).expanduser().is_dir():
+            # veRL's checks read a model's files. One on a hub, or not built yet, is stood in for by a small one.
+            cfg.set_values(
+                plan.config, {"actor_rollout_ref.model.path": str(simulation.untrained_policy(folder / "model"))}
+            )
+        cfg.dump(plan.config, folder / "config.yaml")
+        log, environment = folder / "check.log", trainer_environment(plan.config)
+        checker = processes.start(
+            "router_r1.training.trainer", [str(folder / "config.yaml"), "--check"], log=log, env=environment
+        )
+        if checker.wait():
+            raise_refusal(folder, log)
+    console.print("dry run: the configuration is sound; nothing was started")
+
+
+def describe(plan: TrainingPlan, console: Console) -> None:
+    """What the run is, in a few lines."""
+    c = plan.config
+    n = c.actor_rollout_ref.rollout.n
+    console.print(
+        f"experiment {plan.experiment} · {c.algorithm.adv_estimator} · alpha {c.router_r1.reward.cost_coe:g} · "
+        f"{c.trainer.total_training_steps} steps of {c.data.train_batch_size} questions"
+        + (f" x {n} trajectories" if n > 1 else "")
+        + f" · seed {c.seed} · {c.trainer.n_gpus_per_node * c.trainer.nnodes} {c.trainer.device} device(s)"
+    )
+    if plan.resume_from:
+        console.print(f"going on from {plan.resume_from}")
+    console.print(f"everything goes to {plan.run_dir}")
+
+
+def trainer_environment(config: DictConfig) -> dict[str, str]:
+    """The trainer's environment: ours, and what the configuration gives to every worker."""
+    extra: Mapping[str, object] = cfg.resolve(config).ray_kwargs.ray_init.runtime_env.env_vars
+    return {**os.environ, **{key: str(value) for key, value in extra.items()}, "PYTHONUNBUFFERED": "1"}
+
+
+def raise_refusal(folder: Path, log: Path) -> None:
+    error = folder / ERROR_FILE
+    last_words = error if error.exists() else log
+    raise ConfigError("configuration", "", None, last_words.read_text(errors="replace").strip().splitlines()[-1])

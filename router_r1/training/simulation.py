@@ -1,0 +1,99 @@
+"""What a run in the simulated world needs before it can train: questions, a policy to start from, and a pool server."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from router_r1.datasets import flashrag_file
+from router_r1.errors import ConfigError
+from router_r1.pool import RoutingPool, load_pool
+from router_r1.prompts import load_template, render_messages
+from router_r1.sim.server.process import pool_server
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
+from router_r1.sim.world import question_files as data
+from router_r1.sim.world.facts import World
+
+
+def check(config: DictConfig) -> None:
+    """See that the real questions a run asks for are there.
+
+    Raises:
+        ConfigError: they are not, or an experiment that needs them was given no folder.
+    """
+    sim = config.router_r1.sim
+    if sim.qa_train and not sim.qa_root:
+        raise ConfigError(
+            "environment",
+            "DATA_ROOT",
+            None,
+            "is not set; give a folder in FlashRAG's layout, ROOT/<dataset>/<split>.jsonl "
+            "(or router_r1.sim.qa_root=FOLDER)",
+        )
+    for sets in (sim.qa_train, sim.qa_val):
+        for dataset, split in data.parse_sets(sets) if sets else []:
+            flashrag_file(sim.qa_root, dataset, split)
+
+
+def write_questions(config: DictConfig, folder: Path) -> None:
+    """Write `folder`/train.parquet and val.parquet as the resolved configuration wants them."""
+    settings, sim = config.router_r1, config.router_r1.sim
+    render = partial(render_messages, load_template(settings.template), _pool(config))
+    if sim.qa_train:
+        data.write_qa(
+            folder,
+            sim.qa_root,
+            sets=data.parse_sets(sim.qa_train),
+            val_sets=data.parse_sets(sim.qa_val) if sim.qa_val else None,
+            train=sim.train_size,
+            val=sim.val_size,
+            seed=config.seed,
+            render=render,
+        )
+    else:
+        data.write_world(
+            folder,
+            World(config.seed),
+            train=sim.train_size,
+            val=sim.val_size,
+            seed=config.seed,
+            two_hop_share=sim.two_hop_share,
+            render=render,
+        )
+
+
+def start_policy(config: DictConfig) -> Path:
+    """The policy to start from: the shipped warm start, or what `sim.warm_start` names (a folder, or `build`)."""
+    asked = config.router_r1.sim.tiny_policy.warm_start
+    if asked is None:
+        return SHIPPED_POLICY
+    if asked != "build":
+        return Path(asked).absolute()
+    from router_r1.sim.tiny_policy.warm_start import ensure_warm_start  # torch and transformers: seconds
+
+    return ensure_warm_start(seed=config.seed)
+
+
+def untrained_policy(folder: Path) -> Path:
+    """The tiny policy's architecture with random weights and a small tokenizer, as a Hugging Face folder."""
+    from router_r1.sim.tiny_policy import weights as tiny_policy
+
+    tokenizer = tiny_policy.build_tokenizer(["Who directed the one who sang?"], [])
+    tiny_policy.build_model(tokenizer, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
+    """The run's pool server; yields its base URL."""
+    sim = config.router_r1.sim
+    qa = [sim.qa_root] if sim.qa_train else []
+    return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa)
+
+
+def _pool(config: DictConfig) -> RoutingPool:
+    # The address plays no part in a prompt, and is not known before the server runs.
+    return load_pool(config.router_r1.pool, base_url="http://127.0.0.1:1/v1")

@@ -1,0 +1,133 @@
+"""`bash train.sh`: plan a run, check it, prepare what it needs, train, report.
+
+This process stays light: it composes the configuration, starts the simulated pool where one is wanted, and supervises
+the trainer (`router_r1.training.trainer`), whose output goes to `train.log` while a line per step is shown here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from router_r1 import processes, runs
+from router_r1.exit_codes import ExitCode
+from router_r1.pool import load_pool
+from router_r1.routing.preflight import preflight
+from router_r1.training import configuration as cfg
+from router_r1.training import report
+from router_r1.training.plan import TrainingPlan, describe, raise_refusal, trainer_environment
+from router_r1.training.trainer import ERROR_FILE
+
+# A table in a log file or a pipe is not cut to the 80 columns of a terminal that is not there.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+def run(plan: TrainingPlan, *, skip_preflight: bool = False) -> int:
+    """Start a checked run and see it through; returns the exit code."""
+    started = time.monotonic()
+    describe(plan, console)
+    settings = cfg.resolve(plan.config).router_r1
+    if not (skip_preflight or settings.sim.enabled):
+        asyncio.run(preflight(load_pool(settings.pool, base_url=settings.pool_base_url)))
+    plan.run_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if plan.config.router_r1.sim.enabled:
+            _prepare_world(plan, stack)
+        cfg.check_data(cfg.resolve(plan.config))
+        config_file = plan.run_dir / "config.yaml"
+        cfg.dump(plan.config, config_file)
+        _write_facts(plan)
+        runs.point(plan.run_dir.parent / "latest", plan.run_dir)
+        code = _supervise(plan, config_file)
+    checkpoint = runs.latest_checkpoint(plan.run_dir)
+    if checkpoint:
+        runs.point(plan.run_dir / "hf", checkpoint / "actor" / "huggingface")
+    if code == ExitCode.REFUSED:
+        raise_refusal(plan.run_dir, plan.run_dir / "train.log")
+    if code == ExitCode.INTERRUPTED:
+        return code
+    if code == 0:
+        report.close(plan.run_dir, console)
+        console.print(f"done in {(time.monotonic() - started) / 60:.1f} min: {plan.run_dir}")
+        return 0
+    error_file = plan.run_dir / ERROR_FILE
+    print(
+        f"error: {error_file.read_text() if error_file.exists() else f'the trainer ended with code {code}'}\n"
+        f"last whole checkpoint: {checkpoint or 'none yet'}; log: {plan.run_dir / 'train.log'}; "
+        f"go on with: bash train.sh resume=auto name={plan.run_dir.name}",
+        file=sys.stderr,
+    )
+    return code if code > 0 else ExitCode.FAILED
+
+
+def _prepare_world(plan: TrainingPlan, stack: ExitStack) -> None:
+    """Questions, policy and pool server of a run in the simulated world; fills the configuration in."""
+    resolved = cfg.resolve(plan.config)
+    if not (plan.run_dir / "data" / "val.parquet").exists():  # a resumed run keeps its questions
+        simulation.write_questions(resolved, plan.run_dir / "data")
+    values = {"actor_rollout_ref.model.path": str(simulation.start_policy(resolved))}
+    server = simulation.serve_pool(resolved, plan.run_dir / "pool_server.log")
+    cfg.set_values(plan.config, values | {"router_r1.pool_base_url": stack.enter_context(server)})
+
+
+def _write_facts(plan: TrainingPlan) -> None:
+    config = cfg.resolve(plan.config)
+    sim = config.router_r1.sim
+    runs.write_run_json(
+        plan.run_dir,
+        {
+            "name": plan.run_dir.name,
+            "experiment": plan.experiment,
+            "overrides": [o for o in plan.overrides if not o.startswith(("resume=", "name="))],
+            "seed": config.seed,
+            "model_path": config.actor_rollout_ref.model.path,
+            "pool": config.router_r1.pool,
+            "template": config.router_r1.template,
+            "rollout": dict(config.router_r1.rollout),
+            "max_prompt_length": config.data.max_prompt_length,
+            "simulated": sim.enabled,
+            "latency_scale": sim.latency_scale,
+            "qa": [sim.qa_root] if sim.qa_train else [],
+            "val_files": config.data.val_files,
+            **runs.provenance(cfg.PROJECT_ROOT),
+        },
+    )
+
+
+def _supervise(plan: TrainingPlan, config_file: Path) -> int:
+    """Run the trainer, show a line per step, pass Ctrl-C on; returns its exit code (negative: killed by a signal)."""
+    log = plan.run_dir / "train.log"
+    metrics = Path(plan.config.ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH)
+    metrics.parent.mkdir(exist_ok=True)
+    console.print(f"starting the trainer (a minute or two until the first step); full log: {log}")
+    trainer = processes.start(
+        "router_r1.training.trainer", [str(config_file)], log=log, env=trainer_environment(plan.config)
+    )
+    lines = report.StepLines(metrics, plan.config.trainer.total_training_steps)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            ended = _wait(trainer, 0.5)
+            for line in lines.new():
+                console.print(line)
+            if ended:
+                return trainer.returncode
+    except KeyboardInterrupt:
+        console.print(f"stopping; go on later with: bash train.sh resume=auto name={plan.run_dir.name}")
+        processes.stop(trainer, grace_s=60)
+        return ExitCode.INTERRUPTED
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
