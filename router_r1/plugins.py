@@ -1,7 +1,7 @@
-"""What a user adds is one object in a file of their own, named in a configuration: found here, and called with what it asks for.
+"""What a user adds: one object in a file of their own, named in a configuration, and called with what it asks for.
 
 A function or class of the user's names, as its parameters, the things it wants (`trajectory`, `golden_answers`, ...);
-which there are, is said where it is called.
+which there are is said where it is called.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def load_object(source: object, key: str, written: str) -> Any:
     Args:
         source: where it was written, for the error.
         key: under which name.
-        written: `package.module:name`, `package.module.name`, or `path/to/file.py:name`. Modules are searched for in the
-            current folder first, as `python -m` does.
+        written: `package.module:name`, `package.module.name`, or `path/to/file.py:name`. Modules are searched for in
+            the current folder first, as `python -m` does.
 
     Raises:
         ConfigError: there is no such module or name, or importing it fails.
     """
-    place, colon, name = written.rpartition(":") if ":" in written else written.rpartition(".")
+    place, _, name = written.rpartition(":") if ":" in written else written.rpartition(".")
     if not place or not name:
         raise ConfigError(source, key, written, "must be written package.module:name or path/to/file.py:name")
     try:

@@ -180,6 +180,8 @@ class RoutingPool(Record):
     candidates: tuple[Candidate, ...] = Field(min_length=1, strict=False)
     endpoint_limits: tuple[EndpointLimits, ...] = Field(default=(), strict=False)
     """Limits that candidates at the same endpoint share."""
+    simulated: bool = False
+    """The candidates are those of the simulated pool server, which is started for whoever asks them."""
     source: str = ""
     """The file this pool was read from, for error texts; "" if none."""
     _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)
