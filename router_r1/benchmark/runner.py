@@ -28,7 +28,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
-from router_r1.rewards.rubric import RewardConfig, score
+from router_r1.rewards.rubric import score
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import open_session
 from router_r1.settings import Plan
@@ -130,9 +130,8 @@ async def roll_out_all(
         started = time.monotonic()
         trajectory = await router.roll_out(question.messages, request_id=request_id)
         latency_s = time.monotonic() - started
-        reward = score(
-            trajectory, question.question.golden_answers, config=RewardConfig(), pool=router.pool, cost=NEUTRAL
-        )  # no window of training costs here, and nothing reported depends on it
+        # No window of training costs here, and nothing reported depends on it.
+        reward = score(trajectory, question.question.golden_answers, pool=router.pool, cost=NEUTRAL)
         record = benchmark_record(question, sample, trajectory, reward, latency_s)
         append(sink, record)
         finished(record)
