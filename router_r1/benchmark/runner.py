@@ -32,7 +32,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
-from router_r1.rewards.rubric import RewardConfig, score
+from router_r1.rewards.rubric import score
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import open_method, open_router
 from router_r1.runs import provenance
@@ -242,7 +242,7 @@ async def roll_out_all(
         latency_s = time.monotonic() - started
         # There is no window of training costs here, and nothing reported depends on the cost term.
         golden = question.question.golden_answers
-        reward = score(trajectory, golden, config=RewardConfig(), pool=pool, cost=NEUTRAL)
+        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL)
         record = benchmark_record(question, sample, trajectory, reward, latency_s)
         append(sink, record)
         finished(record)

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from router_r1 import plugins
 from router_r1.atomic import write_text
 from router_r1.datasets import check_parquet
 from router_r1.errors import ConfigError, validated
@@ -20,7 +21,7 @@ from router_r1.machine import accelerators
 from router_r1.pool import load_pool, missing_api_keys
 from router_r1.project_files import experiment_names, project_root
 from router_r1.prompts import load_template
-from router_r1.rewards.rubric import RewardConfig
+from router_r1.rewards.rubric import RewardConfig, Rubric
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
@@ -79,7 +80,7 @@ def experiment_name(overrides: Sequence[str]) -> str:
 
 
 def resolve(config: DictConfig) -> DictConfig:
-    """Resolve every interpolation.
+    """Resolve every interpolation, and make the paths of the reward's own files absolute: workers start elsewhere.
 
     Raises:
         ConfigError: a value that is still missing, or an interpolation that points nowhere.
@@ -91,6 +92,9 @@ def resolve(config: DictConfig) -> DictConfig:
         raise ConfigError("configuration", "", None, _first_line(fault)) from None
     if missing:
         raise ConfigError("configuration", sorted(missing)[0], None, "has no value; give one on the command line")
+    terms = OmegaConf.select(resolved, "router_r1.reward.terms")
+    if isinstance(terms, DictConfig):
+        terms.update({name: plugins.anchored(term) for name, term in terms.items() if isinstance(term, str)})
     return resolved
 
 
@@ -101,7 +105,7 @@ def check_settings(config: DictConfig) -> None:
         ConfigError: for the first thing that is wrong.
     """
     settings = config.router_r1
-    validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward))
+    Rubric.from_config(validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward)))
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     load_template(settings.template)
     route_settings(config)
@@ -193,7 +197,7 @@ def set_values(config: DictConfig, values: Mapping[str, object]) -> None:
 
 def dump(config: DictConfig, path: Path) -> None:
     """Write the configuration as YAML. It holds no secrets: keys are only ever named, by the pool file."""
-    write_text(path, OmegaConf.to_yaml(config, resolve=True))
+    write_text(path, OmegaConf.to_yaml(resolve(config)))
 
 
 def _check_share(key: str, value: float) -> None:

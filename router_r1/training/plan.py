@@ -44,9 +44,9 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
     Raises:
         ConfigError: whatever is wrong with it.
     """
-    bad = [o for o in overrides if "=" not in o]
+    bad = [o for o in overrides if "=" not in o and not o.startswith("~")]
     if bad:
-        raise ConfigError("command line", "", bad[0], "is no override; write key=value")
+        raise ConfigError("command line", "", bad[0], "is no override; write key=value, or ~key to take a key out")
     overrides, config = list(overrides), cfg.compose_config(overrides)
     earlier = _earlier_run(config) if config.resume == "auto" else None
     if earlier:

@@ -169,7 +169,7 @@ def test_a_missing_model_is_told_in_one_line_before_vllm_is_imported(project_roo
     assert len(said) == 1
     assert "/no/such/model" in said[0]
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "router_r1.cli.ask" in imported
+    assert "router_r1.cli.options" in imported
     assert not imported & {"vllm", "torch"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,3 +101,17 @@ async def test_a_fault_of_the_engine_is_not_turned_into_an_answer():
 
     with pytest.raises(RuntimeError, match="engine is dead"):
         await agent_loop.EnginePolicy(Broken(), {}).generate([1], max_tokens=3, stop=(), request_id="r")
+
+
+def test_a_worker_imports_a_users_terms_once_and_not_once_per_trajectory(tmp_path):
+    """veRL makes one RouterAgentLoop per trajectory."""
+    file = tmp_path / "own.py"
+    file.write_text("def own(em): return em")
+    settings = json.dumps({"metric": "f1", "terms": {"own": f"{file}:own"}, "weights": {"own": 2.0}})
+
+    rubric = agent_loop.process_rubric(settings)
+    file.unlink()
+
+    assert agent_loop.process_rubric(settings) is rubric
+    assert (list(rubric.terms), rubric.weights, rubric.config.metric) == (["own"], {"own": 2.0}, "f1")
+    assert agent_loop.process_rubric("{}") is not rubric

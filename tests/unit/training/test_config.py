@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from omegaconf import OmegaConf
 
+from router_r1.errors import ConfigError
 from router_r1.training import configuration as cfg
 
 RUN = {"name": "x", "run_dir": "/x"}
@@ -87,3 +89,59 @@ def test_the_written_configuration_names_keys_and_never_holds_one(tmp_path, monk
     cfg.dump(composed("platform=gpu"), tmp_path / "config.yaml")
 
     assert "nv-secret" not in (tmp_path / "config.yaml").read_text()
+
+
+# ---------------------------------------------------------------- the reward's terms
+
+
+@pytest.fixture
+def rewards_file(tmp_path, monkeypatch):
+    """A user's file in the folder that the command is started in."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "own_rewards.py"
+    file.write_text("def brevity(trajectory): return -1.0\ndef wrong(tokens): return 0.0\n")
+    return file
+
+
+def test_by_default_the_reward_is_the_papers_three_terms():
+    assert composed().router_r1.reward.terms == {"format": "format", "outcome": "outcome", "cost": "cost"}
+
+
+def test_a_term_of_ones_own_is_one_override_and_its_weight_another(rewards_file):
+    c = composed(
+        "+router_r1.reward.terms.brevity=own_rewards.py:brevity",
+        "+router_r1.reward.weights.brevity=0.1",
+        "~router_r1.reward.terms.cost",
+        "router_r1.reward.terms.outcome=format",
+    )
+    reward = c.router_r1.reward
+
+    assert list(reward.terms) == ["format", "outcome", "brevity"]
+    assert (reward.terms.outcome, reward.weights.brevity) == ("format", 0.1)
+    cfg.check_settings(c)
+
+
+def test_the_written_configuration_names_a_users_file_by_its_absolute_path_as_workers_start_elsewhere(
+    rewards_file, tmp_path
+):
+    config = cfg.compose_config(["+router_r1.reward.terms.brevity=own_rewards.py:brevity"])
+    cfg.set_values(config, RUN)
+    cfg.dump(config, tmp_path / "config.yaml")
+
+    written = OmegaConf.load(tmp_path / "config.yaml")
+    assert written.router_r1.reward.terms.brevity == f"{rewards_file}:brevity"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+router_r1.reward.terms.own=own_rewards.py:nothing", r"terms\.own = .*has no nothing; it has brevity, wrong"),
+        ("+router_r1.reward.terms.own=own_rewards.py:wrong", r"terms\.own = 'wrong': asks for 'tokens'"),
+        ("+router_r1.reward.terms.own=no_such.py:brevity", r"terms\.own = .*/no_such\.py:brevity': cannot be imported"),
+        ("router_r1.reward.terms.cost=costs", r"terms\.cost = 'costs': is none of format, outcome, cost"),
+        ("+router_r1.reward.weights.own=0.1", r"weights\.own = 0\.1: weighs no term; there are format, outcome, cost"),
+    ],
+)
+def test_a_term_that_cannot_be_had_ends_the_command_before_anything_starts(rewards_file, override, words):
+    with pytest.raises(ConfigError, match=f"^router_r1.reward: {words}"):
+        cfg.check_settings(composed(override))

@@ -24,6 +24,16 @@ def test_metrics_are_means_over_the_batch_and_over_each_data_source():
     assert metrics["train/hotpotqa/em"] == 0.0
 
 
+def test_terms_of_the_reward_are_means_over_trajectories_whatever_their_names():
+    terms = {"term/brevity": -0.5, "term/candidate/a": 1.0}
+    rows = [row(routes=3, a=3) | terms, row() | dict.fromkeys(terms, 0.0)]
+
+    metrics = sampler.trajectory_metrics(rows, ["x", "x"])
+
+    assert (metrics["train/term/brevity"], metrics["train/x/term/brevity"]) == (-0.25, -0.25)
+    assert metrics["train/term/candidate/a"] == 0.5
+
+
 def test_candidate_metrics_are_shares_of_all_routes_not_means_over_trajectories():
     rows = [row(routes=3, a=3), row(routes=1, b=1), row(routes=0)]
 

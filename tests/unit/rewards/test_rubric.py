@@ -9,16 +9,37 @@ from hypothesis import strategies as st
 from router_r1.errors import ConfigError, validated
 from router_r1.protocol import Status
 from router_r1.rewards.cost import CostWindow, trajectory_cost
+<<<<<<<< HEAD:tests/unit/rewards/test_compose.py
 from router_r1.rewards.rubric import RewardConfig, compose, score
 from tests.unit.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
+========
+from router_r1.rewards.rubric import RewardConfig, Rubric, score
+from router_r1.rewards.terms import cost_term, format_term, outcome_term
+from tests.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
+>>>>>>>> rubric:tests/unit/rewards/test_rubric.py
 
 unit = st.floats(0, 1)
 configs = st.builds(RewardConfig, cost_coe=unit, cost_gate=st.sampled_from(["correct_only", "always"]))
+words = st.lists(st.sampled_from("abcde"), min_size=1, max_size=5).map(" ".join)
 PLAIN = RewardConfig()
 
 
 def scored(pool, *turns, golden=("Paris",), status=Status.ANSWERED, config=PLAIN, cost=0.5):
-    return score(trajectory(*turns, status=status), golden, config=config, pool=pool, cost=cost)
+    return score(trajectory(*turns, status=status), golden, rubric=config, pool=pool, cost=cost)
+
+
+def papers_formula(format_ok: bool, outcome: float, cost: float, config: RewardConfig) -> float:
+    """The reward in one piece, as it was before it became a sum of terms. Not to be derived from the package."""
+    if not format_ok:
+        return -1.0
+    if outcome == 0.0 and config.cost_gate == "correct_only":
+        return 0.0
+    return (1.0 - config.cost_coe) * outcome + config.cost_coe * cost
+
+
+def sum_of_the_papers_terms(format_ok: bool, outcome: float, cost: float, config: RewardConfig) -> float:
+    fault = "" if format_ok else "a thought is empty"
+    return format_term(fault) + outcome_term(fault, outcome, config) + cost_term(fault, outcome, cost, config)
 
 
 # ---------------------------------------------------------------- configuration
@@ -41,6 +62,11 @@ def test_a_mapping_becomes_a_configuration():
         ({"metric": "bleu"}, "metric"),
         ({"cost_gate": "never"}, "cost_gate"),
         ({"alpha": 0.6}, "alpha"),
+        ({"terms": {}}, "terms"),
+        ({"terms": {"cost": None}}, "terms.cost"),
+        ({"weights": {"brevity": 0.1}}, "weights.brevity"),
+        ({"weights": {"cost": float("inf")}}, "weights.cost"),
+        ({"weights": {"cost": True}}, "weights.cost"),
         (None, ""),
     ],
 )
@@ -52,20 +78,38 @@ def test_a_wrong_configuration_is_one_line_that_names_source_and_key(mapping, ke
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- composition
+# ---------------------------------------------------------------- the paper's three terms
+
+
+@given(st.booleans(), unit, unit, configs)
+def test_the_papers_terms_add_up_to_the_papers_formula_to_the_last_bit(format_ok, outcome, cost, config):
+    terms = sum_of_the_papers_terms(format_ok, outcome, cost, config)
+    assert terms.hex() == papers_formula(format_ok, outcome, cost, config).hex()
+
+
+@given(unit, configs, st.sampled_from(["em", "f1"]), st.sampled_from(["<think> hm </think>", ""]), words, words)
+def test_a_score_without_a_rubric_of_ones_own_is_the_papers_to_the_last_bit(
+    pool, cost, config, metric, thought, answer, golden
+):
+    config = config.model_copy(update={"metric": metric})
+    reward = scored(pool, said(f"{thought}<answer> {answer} </answer>"), golden=[golden], config=config, cost=cost)
+    outcome = reward.em if metric == "em" else reward.f1
+    assert reward.reward.hex() == papers_formula(not reward.format_error, outcome, cost, config).hex()
+    assert list(reward.terms) == ["format", "outcome", "cost"]
+    assert sum(reward.terms.values()) == reward.reward
 
 
 @given(unit, unit, configs)
 def test_a_broken_format_is_minus_one_and_a_valid_one_in_the_unit_interval(outcome, cost, config):
-    assert compose(False, outcome, cost, config) == -1.0
-    assert 0.0 <= compose(True, outcome, cost, config) <= 1.0
+    assert sum_of_the_papers_terms(False, outcome, cost, config) == -1.0
+    assert 0.0 <= sum_of_the_papers_terms(True, outcome, cost, config) <= 1.0
 
 
 @given(unit, unit, unit, unit, configs)
 def test_the_reward_never_falls_with_a_better_outcome_or_a_lower_cost(m1, m2, c1, c2, config):
-    worse = compose(True, min(m1, m2), min(c1, c2), config)
-    assert compose(True, max(m1, m2), min(c1, c2), config) >= worse
-    assert compose(True, min(m1, m2), max(c1, c2), config) >= worse
+    worse = sum_of_the_papers_terms(True, min(m1, m2), min(c1, c2), config)
+    assert sum_of_the_papers_terms(True, max(m1, m2), min(c1, c2), config) >= worse
+    assert sum_of_the_papers_terms(True, min(m1, m2), max(c1, c2), config) >= worse
 
 
 @pytest.mark.parametrize(
@@ -82,7 +126,15 @@ def test_the_reward_never_falls_with_a_better_outcome_or_a_lower_cost(m1, m2, c1
     ],
 )
 def test_known_rewards_at_alpha_0_6(outcome, cost, gate, expected):
-    assert compose(True, outcome, cost, RewardConfig(cost_coe=0.6, cost_gate=gate)) == pytest.approx(expected)
+    config = RewardConfig(cost_coe=0.6, cost_gate=gate)
+    assert sum_of_the_papers_terms(True, outcome, cost, config) == pytest.approx(expected)
+
+
+def test_a_rubric_a_configuration_and_nothing_at_all_are_the_same_reward(pool):
+    turns = trajectory(routed(), said(TELL))
+    ways = [None, RewardConfig(), Rubric.from_config(RewardConfig())]
+    rewards = [score(turns, ["Paris"], pool=pool, cost=0.25, rubric=rubric) for rubric in ways]
+    assert rewards[0] == rewards[1] == rewards[2]
 
 
 # ---------------------------------------------------------------- a whole trajectory
@@ -176,5 +228,5 @@ def test_the_keys_and_types_of_the_metrics_are_the_same_for_every_trajectory(poo
 def test_the_cost_is_asked_for_once_so_that_a_trajectory_enters_the_window_once(pool):
     window = CostWindow()
     turns = trajectory(routed(), said(TELL))
-    score(turns, ["Paris"], config=PLAIN, pool=pool, cost=trajectory_cost(window, turns, train=True))
+    score(turns, ["Paris"], pool=pool, cost=trajectory_cost(window, turns, train=True))
     assert len(window) == 1
