@@ -1,17 +1,17 @@
-#!/usr/bin/env python3
-"""Draw one trajectory as an SVG picture: what the router thought, whom it asked, what came back, and what it cost.
+r"""Draw one trajectory as an SVG picture: what the router thought, whom it asked, what came back, and what it cost.
 
     python infer_vllm.py --json --question "Who composed the one who invented Bosen?" > trajectory.json
     python scripts/draw_trajectory.py trajectory.json --out trajectory.svg
 
-Without arguments it draws the picture of the README from the record that is kept beside it. That one is real: the shipped
-policy, before any reinforcement learning, was asked at temperature 1 until it had asked two candidates that knew; the
-record is the 56th of
+Without arguments it draws the picture of the README from the record that is kept beside it. That one is real: the
+shipped policy, before any reinforcement learning, was asked at temperature 1 until it had asked two candidates that
+knew. The record is the 56th of
 
-    yes "Who composed the one who invented Bosen?" | head -n 56 | python infer_vllm.py --json --temperature 1 \\
+    yes "Who composed the one who invented Bosen?" | head -n 56 | python infer_vllm.py --json --temperature 1 \
         --model_path router_r1/sim/shipped_policy --pool configs/pools/sim.yaml --template tiny
 
-Only the standard library is needed. The picture has a background of its own, no scripts and nothing from outside, so it can be shown anywhere.
+Only the standard library is needed. The picture has a background of its own, no scripts and nothing from outside, so
+it can be shown anywhere.
 """
 
 from __future__ import annotations
