@@ -6,6 +6,7 @@ Errors of the engine (`EngineDeadError`, refused requests) propagate to whoever 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -123,7 +124,7 @@ async def vllm_policy(
         generation_config="vllm",
         **engine_args,
     )
-    with _interruptible():
+    with _interruptible(), _without_main_module():
         engine = AsyncLLM.from_engine_args(args)
     try:
         yield VllmPolicy(engine, sampling or Sampling())
@@ -142,6 +143,22 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, loop_handler)
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Keep the engine's processes from running the user's script again.
+
+    `multiprocessing` imports the main module in a process that it spawns; a script without `if __name__ == "__main__"`
+    would start another engine there. The engine needs nothing of it.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
 
 
 def _has_gpu() -> bool:
