@@ -31,6 +31,10 @@ class VllmPolicy:
         self._engine = engine
         self._sampling = sampling
 
+    def drop_engine(self) -> None:
+        """Let go of the engine, which was shut down: it must not be there when the interpreter ends."""
+        del self._engine
+
     @property
     def max_model_len(self) -> int:
         """Longest sequence, prompt included, in tokens."""
@@ -126,10 +130,12 @@ async def vllm_policy(
     )
     with _interruptible(), _without_main_module():
         engine = AsyncLLM.from_engine_args(args)
+    policy = VllmPolicy(engine, sampling or Sampling())
     try:
-        yield VllmPolicy(engine, sampling or Sampling())
+        yield policy
     finally:
         engine.shutdown(timeout=_SHUTDOWN_S)
+        policy.drop_engine()
 
 
 @contextmanager
