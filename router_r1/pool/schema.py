@@ -107,7 +107,7 @@ class CallSettings(Record):
     max_tokens: int = Field(default=512, ge=1)
     """Most tokens in one reply."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """Longest wait for one try, in seconds."""
+    """Longest wait for one attempt, in seconds."""
     max_concurrency: int = Field(default=32, ge=1)
     """Most routes in flight at once."""
     rpm: float | None = Field(default=None, gt=0)

@@ -1,4 +1,4 @@
-"""Asking one candidate: where, when, how often; until it has replied or no further try makes sense.
+"""Asking one candidate: where, when, how often; until it has replied or no further attempt makes sense.
 
 Invariants:
 
@@ -63,7 +63,7 @@ class CandidateClient:
         metrics: RouteMetrics,
     ) -> None:
         self._candidate, self._config = candidate, config
-        self._all_clients, self._clients = clients, clients.of(candidate)
+        self._pool_clients, self._clients = clients, clients.of(candidate)
         self._quota = Quota(candidate.max_concurrency, candidate.rpm, candidate.tpm)
         self._ledger, self._metrics = ledger, metrics
         self._account = ledger.accounts[candidate.name]
@@ -78,10 +78,10 @@ class CandidateClient:
             BudgetSpent: no further request may be sent.
             ConfigError: the variable with the candidate's key is unset.
         """
-        reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._try, call)
+        reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._attempt, call)
         return reply
 
-    async def _try(self, call: Call, *, may_hedge: bool = True) -> Reply:
+    async def _attempt(self, call: Call, *, may_hedge: bool = True) -> Reply:
         """One request, or two if the first is slow."""
         is_retry = call.attempts > 0 and may_hedge
         while True:
@@ -113,11 +113,11 @@ class CandidateClient:
             RouteError: the outage has lasted for some time.
         """
         while True:
-            usable = [u for u in self._clients if u not in call.barred] or list(self._clients)
-            ready = [u for u in usable if u.breaker.may_pass]
+            usable = [client for client in self._clients if client not in call.barred] or list(self._clients)
+            ready = [client for client in usable if client.breaker.may_pass]
             if ready:
-                return choose([u for u in ready if u not in call.failed_at] or ready)
-            patience_s = max(u.breaker.patience_left_s for u in usable)
+                return choose([client for client in ready if client not in call.failed_at] or ready)
+            patience_s = max(client.breaker.patience_left_s for client in usable)
             patience_s = min(patience_s, call.deadline - time.monotonic())
             if patience_s <= 0:
                 raise failures.unavailable(self._candidate, usable[0].last_fault)
@@ -126,7 +126,7 @@ class CandidateClient:
     async def _send(self, client: EndpointClient, call: Call, tokens: float) -> Reply:
         """One request, admitted for `tokens`. Raises `RouteError` for everything an endpoint can do wrong."""
         self._ledger.check_budget()
-        connection = self._all_clients.connection(client.endpoint)
+        connection = self._pool_clients.connection(client.endpoint)
         candidate, endpoint = self._candidate, client.endpoint
         now = time.monotonic()
         if not call.attempts:
@@ -164,7 +164,7 @@ class CandidateClient:
 
     def _booked(self, fault: RouteError, client: EndpointClient, call: Call) -> RouteError:
         """Book a failed request; the fault, which is a transient one as long as there is another place to ask."""
-        logger.debug("try %d: %s", call.attempts, fault)
+        logger.debug("attempt %d: %s", call.attempts, fault)
         self._metrics.request(self._candidate.name, client.host, fault.kind)
         self._charge(call, *fault.usage)
         call.failed_at.add(client)
@@ -181,7 +181,7 @@ class CandidateClient:
         return fault
 
     def _book(self, reply: Reply, client: EndpointClient, call: Call, latency_s: float) -> None:
-        logger.debug("%s replied at try %d", self._candidate.name, call.attempts)
+        logger.debug("%s replied at attempt %d", self._candidate.name, call.attempts)
         self._metrics.request(self._candidate.name, client.host, "ok", latency_s)
         self._charge(call, reply.prompt_tokens, reply.completion_tokens)
         self._account.estimated += reply.usage_estimated
@@ -223,7 +223,7 @@ class CandidateClient:
                 call.failed_at.add(client)  # another place, if there is one
                 call.hedges += 1
                 self._account.hedges += 1
-                requests.add(asyncio.create_task(self._try(call, may_hedge=False)))
+                requests.add(asyncio.create_task(self._attempt(call, may_hedge=False)))
             reply = await _first_good(requests, call)
             for _ in range(call.unread):
                 self._charge(call, reply.prompt_tokens, reply.completion_tokens)
@@ -254,7 +254,7 @@ async def _any_changed(clients: list[EndpointClient], within_s: float) -> None:
     if len(clients) == 1:
         await clients[0].breaker.changed(within_s)
         return
-    waits = [asyncio.create_task(u.breaker.changed(within_s)) for u in clients]
+    waits = [asyncio.create_task(client.breaker.changed(within_s)) for client in clients]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -15,8 +15,9 @@ CacheMode = Literal["off", "read", "write", "readwrite"]
 class RetryPolicy(Record):
     """Bounds on the attempts of one route.
 
-    Back-off before try n + 1 is exponential with full jitter, uniform in [0, min(backoff_max_s, backoff_s * 2^(n - 1))]
-    (Brooker, "Exponential Backoff And Jitter", 2015), on top of what the endpoint asks for in Retry-After.
+    Back-off before attempt n + 1 is exponential with full jitter, uniform in
+    [0, min(backoff_max_s, backoff_s * 2^(n - 1))] (Brooker, "Exponential Backoff And Jitter", 2015), on top of what the
+    endpoint asks for in Retry-After.
     """
 
     max_attempts: int = Field(default=6, ge=1)

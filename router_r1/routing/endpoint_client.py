@@ -33,7 +33,7 @@ class Connection:
             headers["authorization"] = f"Bearer {key}"
         self._session = aiohttp.ClientSession(
             # No limit: the gates limit, and a second queue would hide who waits. Idle connections are given up before
-            # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs a try.
+            # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs an attempt.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

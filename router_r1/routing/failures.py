@@ -21,7 +21,7 @@ _LONGEST_BODY = 10_000
 
 
 class RouteError(Exception):
-    """One try that brought no reply.
+    """One attempt that brought no reply.
 
     Attributes:
         kind: `timeout`, `unreachable`, `connection`, `malformed`, `unavailable`, `closed` or `http_<status>`; it labels

@@ -80,7 +80,7 @@ def read_reply(body: str | bytes, candidate: Candidate, endpoint: Endpoint, quer
         raise malformed(candidate, endpoint, "no text", charged)
     text = _with_reasoning(message) if candidate.keep_reasoning else _without_reasoning(said)
     if not text.strip():
-        # At temperature 0 the next try would end in the same place, and cost the same.
+        # At temperature 0 the next attempt would end in the same place, and cost the same.
         raise malformed(candidate, endpoint, "only reasoning, no answer; raise max_tokens", charged, transient=False)
     return Reply(
         text=text,

@@ -19,7 +19,8 @@ class TraceWriter:
 
     A line has `time` (UTC, ISO 8601, when the route ended), `trajectory`, `candidate`, `endpoint`, `status` (finished,
     cached, shared, failed, cancelled), `error`, `latency_s`, `attempts`, `hedges`, `prompt_tokens`,
-    `completion_tokens`, `usage_estimated`, `raw_cost` (micro-USD), `spend_usd`, and if texts are asked for `query` and `reply`.
+    `completion_tokens`, `usage_estimated`, `raw_cost` (micro-USD), `spend_usd`, and if texts are asked for `query` and
+    `reply`.
 
     Raises:
         OSError: the file cannot be opened.

@@ -20,10 +20,22 @@ from router_r1.sim.world.facts import World
 pytestmark = pytest.mark.slow  # starts the server twice, with its start-up in the middle
 
 
-def start(port: int, port_file: Path, latency: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "router_r1.sim", "serve", "--port", str(port), "--port-file", str(port_file)]
+SERVER = """
+import sys
+from pathlib import Path
+from router_r1.sim.server.app import bind, create_app, run
+from router_r1.sim.world.candidates import SimulatedPool
+from router_r1.sim.world.facts import World
+port, port_file = int(sys.argv[1]), Path(sys.argv[2])
+app = create_app(SimulatedPool(World(0), [], {"Omni-72B": (400.0, 0.2)}))
+run(app, bind("127.0.0.1", port), on_ready=lambda: port_file.write_text(f"{port}\\n"))
+"""
+
+
+def start(port: int, port_file: Path) -> subprocess.Popen:
     port_file.unlink(missing_ok=True)
-    return subprocess.Popen([*command, "--latency", latency], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", SERVER, str(port), str(port_file)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_until_ready(port_file: Path) -> None:
@@ -38,7 +50,7 @@ async def test_a_restart_of_the_pool_server_costs_time_and_no_route(project_root
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
     port_file, names = tmp_path / "port", ["Pico-1B", "Omni-72B"]
-    server = start(port, port_file, "Omni-72B=400,0.2")
+    server = start(port, port_file)
     try:
         await asyncio.to_thread(wait_until_ready, port_file)
         pool = load_pool(project_root / "configs/pools/sim.yaml", base_url=f"http://127.0.0.1:{port}/v1")
@@ -57,7 +69,7 @@ async def test_a_restart_of_the_pool_server_costs_time_and_no_route(project_root
             await half_way.wait()
             server.send_signal(end)
             await asyncio.to_thread(server.wait, 30)
-            server = start(port, port_file, "Omni-72B=400,0.2")
+            server = start(port, port_file)
             done = await asyncio.gather(*trajectories)
             account = service.ledger.total()
     finally:
