@@ -29,6 +29,7 @@ class _PoolFile(Record):
     """The file's outline; its candidates are validated once the defaults are merged in."""
 
     name: Text
+    simulated: bool = False
     defaults: CallSettings = CallSettings()
     endpoint_limits: list[dict[str, Any]] = Field(default_factory=list)
     candidates: list[dict[str, Any]] = Field(min_length=1)
@@ -54,7 +55,7 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
     """Read a routing pool.
 
     Args:
-        path: a pool file (YAML): `name`, `defaults` (optional), `candidates`.
+        path: a pool file (YAML): `name`, `candidates`, and optionally `simulated`, `defaults`, `endpoint_limits`.
         base_url: the endpoint of every candidate, instead of what the file says.
 
     Raises:
@@ -82,6 +83,7 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
         return RoutingPool.model_validate(
             {
                 "name": outline.name,
+                "simulated": outline.simulated,
                 "candidates": candidates,
                 "endpoint_limits": outline.endpoint_limits if base_url is None else (),
                 "source": str(path),

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
+from router_r1.pool.messages import Message, MessageTemplate, SystemTemplate, fill
+
 
 def _single_spaced(text: str) -> str:
     text = " ".join(text.split())
@@ -120,6 +122,10 @@ class CallSettings(Record):
     """Fields added to the body of every request, such as {reasoning_effort: low}."""
     keep_reasoning: bool = False
     """Pass a reasoning model's <think> part on to the policy."""
+    message: MessageTemplate = "{query}"
+    """The user message; `{query}` is the sub-query, `{name}` the candidate's name."""
+    system: SystemTemplate | None = None
+    """The system message, with the same placeholders; None for none."""
 
 
 class Endpoint(Record):
@@ -160,6 +166,13 @@ class Candidate(CallSettings):
     endpoints: tuple[Endpoint, ...] = Field(default=(), strict=False)
     """Where it is served, if in several places; then `base_url` is not used."""
 
+    def messages(self, query: str) -> list[Message]:
+        """What is sent to it for one sub-query: the templates filled in, the system message first if there is one."""
+        user = {"role": "user", "content": fill(self.message, query=query, name=self.name)}
+        if self.system is None:
+            return [user]
+        return [{"role": "system", "content": fill(self.system, query=query, name=self.name)}, user]
+
     @property
     def all_endpoints(self) -> tuple[Endpoint, ...]:
         """Where it is served, with every field filled in."""
@@ -180,6 +193,8 @@ class RoutingPool(Record):
     candidates: tuple[Candidate, ...] = Field(min_length=1, strict=False)
     endpoint_limits: tuple[EndpointLimits, ...] = Field(default=(), strict=False)
     """Limits that candidates at the same endpoint share."""
+    simulated: bool = False
+    """Its candidates are those of `router_r1.sim`: nothing follows from their replies for real ones."""
     source: str = ""
     """The file this pool was read from, for error texts; "" if none."""
     _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)

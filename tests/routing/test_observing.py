@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from router_r1.errors import ConfigError, validated
+from router_r1.errors import ConfigError
 from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
 from router_r1.routing.preflight import preflight
 from tests.routing.conftest import RESET, always, completion, pool_at, response
@@ -126,21 +126,6 @@ async def test_no_key_is_traced_measured_or_cached(endpoint, monkeypatch, tmp_pa
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {SECRET}"}
     for written in (metrics, *(file.read_bytes() for file in tmp_path.iterdir())):
         assert SECRET.encode() not in written
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"cash": "off"}, "router_r1.routing: cash: unknown key"),
-        ({"cache": "on"}, "router_r1.routing: cache = 'on'"),
-        ({"budget_usd": -1}, "budget_usd = -1"),
-        ({"retries": {"max_attempts": 0}}, "retries.max_attempts = 0"),
-    ],
-)
-def test_a_wrong_setting_is_told_in_one_line(settings, told):
-    with pytest.raises(ConfigError) as fault:
-        validated(RoutingConfig, "router_r1.routing", settings)
-    assert told in str(fault.value)
 
 
 # ---------------------------------------------------------------- preflight
