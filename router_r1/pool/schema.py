@@ -102,7 +102,9 @@ class CallSettings(Record):
     """How a candidate is called: what a pool file may set once for all under `defaults`."""
 
     base_url: BaseUrl | None = None
-    """OpenAI-compatible endpoint, up to and without `/chat/completions`."""
+    """The endpoint's address; for OpenAI's API up to and without `/chat/completions`."""
+    adapter: Text = "openai"
+    """How its API is asked: `openai`, or the dotted path of an adapter (`router_r1.routing.adapters`)."""
     api_key_env: Variable | None = None
     """Environment variable with the key; None for an endpoint without one."""
     temperature: float = Field(default=0.0, ge=0, le=2)

@@ -14,12 +14,12 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from router_r1.pool import Candidate, spend
+from router_r1.pool import Candidate, Message, spend
 from router_r1.routing import failures
 from router_r1.routing.config import RoutingConfig
 from router_r1.routing.endpoint_client import EndpointClient, EndpointClients, choose
@@ -27,7 +27,7 @@ from router_r1.routing.failures import RouteError
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.limits import Quota
 from router_r1.routing.metrics import RouteMetrics
-from router_r1.routing.replies import Reply, estimate_tokens, read_reply
+from router_r1.routing.replies import Reply, estimate_prompt_tokens, read_reply
 from router_r1.routing.retries import retrying
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Call:
     """One sub-query, and what its requests have come to so far."""
 
     query: str
+    messages: Sequence[Message]
     deadline: float = math.inf  # monotonic time; set when the first request is sent
     attempts: int = 0
     hedges: int = 0
@@ -86,7 +87,7 @@ class CandidateClient:
         is_retry = call.attempts > 0 and may_hedge
         while True:
             client = await self._available(call)
-            tokens = estimate_tokens(call.query) + self._usual_completion
+            tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
             async with self._admitted(client, tokens, first=is_retry):
                 if client.breaker.may_pass:  # it may have opened while this route was queueing
                     if may_hedge and self._config.hedge and (delay_s := self._hedge_delay_s()):
@@ -124,10 +125,14 @@ class CandidateClient:
             await _any_changed(usable, patience_s)
 
     async def _send(self, client: EndpointClient, call: Call, tokens: float) -> Reply:
-        """One request, admitted for `tokens`. Raises `RouteError` for everything an endpoint can do wrong."""
+        """One request, admitted for `tokens`.
+
+        Raises:
+            RouteError: for everything that an endpoint, or the candidate's adapter, can do wrong.
+        """
         self._ledger.check_budget()
         connection = self._pool_clients.connection(client.endpoint)
-        candidate, endpoint = self._candidate, client.endpoint
+        candidate = self._candidate
         now = time.monotonic()
         if not call.attempts:
             call.deadline = now + max(self._config.retries.total_s, candidate.timeout_s)
@@ -135,14 +140,15 @@ class CandidateClient:
         if within_s <= 0:
             raise failures.out_of_time(candidate)
         call.attempts += 1
-        call.unread += 1
         call.host = client.host
+        request = connection.request(client.adapter, candidate, client.endpoint, call.messages)
+        call.unread += 1
         self._account.requests += 1
         is_trial = client.breaker.begin()
         try:
             with self._metrics.request_in_flight(candidate.name):
-                body = await connection.post(candidate, endpoint, client.body(call.query), within_s)
-            reply = read_reply(body, candidate, endpoint, call.query)
+                content = await connection.post(request, within_s)
+            reply = read_reply(content, request)
         except RouteError as fault:
             call.unread -= 1
             if fault.kind == "timeout" and within_s < candidate.timeout_s:

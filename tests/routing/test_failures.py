@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from router_r1.pool import check_api_keys
 from router_r1.protocol import Route
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
+from router_r1.routing.adapters import OpenAIAdapter
 from router_r1.routing.failures import RouteError, parse_retry_after, redact
 from router_r1.routing.replies import read_reply
+from router_r1.routing.requests import build_request
 from tests.routing.conftest import RESET, always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
@@ -281,8 +283,9 @@ JSON = st.recursive(
 @given(st.text() | JSON.map(json.dumps))
 def test_any_body_is_a_reply_or_a_route_error(body):
     [candidate] = pool_at("http://h/v1").candidates
+    request = build_request(OpenAIAdapter(), candidate, candidate.all_endpoints[0], candidate.messages("Who?"), None)
     with suppress(RouteError):
-        reply = read_reply(body, candidate, candidate.all_endpoints[0], "Who?")
+        reply = read_reply(body, request)
         assert reply.text.strip()
         assert reply.prompt_tokens >= 0
         assert reply.completion_tokens >= 0
