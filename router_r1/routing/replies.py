@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from router_r1.pool import Message
 from router_r1.routing.adapters import Completion
-from router_r1.routing.failures import RouteError, malformed, told
+from router_r1.routing.failures import RouteError, malformed, redact, told
 from router_r1.routing.requests import Request
 
 _CHARACTERS_PER_TOKEN = 4
@@ -81,7 +81,7 @@ def _completion(content: str | bytes, request: Request) -> Completion:
     """What the request's adapter makes of the body. It is a user's code: whatever it raises is a malformed reply."""
 
     def useless(what: str) -> RouteError:
-        return malformed(request.candidate, request.endpoint, what)
+        return malformed(request.candidate, request.endpoint, redact(what, *request.secrets))
 
     try:
         # Not pydantic's parser: it refuses half of a surrogate pair, which a model that is cut in an emoji may send.
