@@ -5,7 +5,7 @@ Invariants:
 - a route comes back as a `protocol.Route`; what an endpoint does wrong makes it a failed one, never an exception;
 - trajectories share nothing but limits: none waits for another's reply;
 - one set of connections per endpoint and key in one service, and none shared between services;
-- keys live in the connections only: no name, message, log record, trace, metric or repr of this module holds one.
+- keys live in the connections and their requests only: no name, message, log record, trace, metric or repr holds one.
 """
 
 from __future__ import annotations
