@@ -6,4 +6,4 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 export ROUTER_R1_VENV=${ROUTER_R1_VENV:-$root/.venv}
 bash "$root/scripts/setup.sh" --quiet
-exec "$ROUTER_R1_VENV/bin/python" -m router_r1.training "$@"
+exec "$ROUTER_R1_VENV/bin/python" -m router_r1 train "$@"

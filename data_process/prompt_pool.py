@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from router_r1 import launcher
 
 if __name__ == "__main__":
-    launcher.enter("openai", "pyarrow", "pydantic", "rich", "tenacity", "transformers", "yaml")
-    from router_r1.cli.pool import main
+    launcher.enter("cyclopts", "openai", "pyarrow", "pydantic", "rich", "tenacity", "transformers", "yaml")
+    from router_r1.cli import main
 
-    sys.exit(main())
+    sys.exit(main(["pool", *sys.argv[1:]]))

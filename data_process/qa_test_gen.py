@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from router_r1 import launcher
 
 if __name__ == "__main__":
-    launcher.enter("openai", "pyarrow", "pydantic", "rich", "yaml")
-    from router_r1.cli.data import benchmarks_main
+    launcher.enter("cyclopts", "openai", "pyarrow", "pydantic", "rich", "yaml")
+    from router_r1.cli import main
 
-    sys.exit(benchmarks_main())
+    sys.exit(main(["data", "benchmarks", *sys.argv[1:]]))

@@ -1,7 +1,7 @@
-"""What a user adds is one object in a file of their own, named in a configuration: found here, and called with what it asks for.
+"""What a user adds: one object in a file of their own, named in a configuration, and called with what it asks for.
 
 A function or class of the user's names, as its parameters, the things it wants (`trajectory`, `golden_answers`, ...);
-which there are, is said where it is called.
+which there are is said where it is called.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ def load_object(source: object, key: str, written: str) -> Any:
     Args:
         source: where it was written, for the error.
         key: under which name.
-        written: `package.module:name`, `package.module.name`, or `path/to/file.py:name`. Modules are searched for in the
-            current folder first, as `python -m` does.
+        written: `package.module:name`, `package.module.name`, or `path/to/file.py:name`. Modules are searched for in
+            the current folder first, as `python -m` does.
 
     Raises:
         ConfigError: there is no such module or name, or importing it fails.
     """
-    place, colon, name = written.rpartition(":") if ":" in written else written.rpartition(".")
+    place, _, name = written.rpartition(":" if ":" in written else ".")
     if not place or not name:
         raise ConfigError(source, key, written, "must be written package.module:name or path/to/file.py:name")
     try:
         module = _file_module(place) if place.endswith(".py") else _module(place)
-    except Exception as fault:  # whatever a module of the user's raises when it is imported
-        raise ConfigError(source, key, written, f"cannot be imported: {type(fault).__name__}: {fault}") from fault
+    except (Exception, SystemExit) as fault:  # whatever a module of the user's raises when it is imported
+        words = " ".join(str(fault).split())
+        raise ConfigError(source, key, written, f"cannot be imported: {type(fault).__name__}: {words}") from fault
     if not hasattr(module, name):
         there = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
         raise ConfigError(source, key, written, f"{place} has no {name}; it has {there}")
@@ -59,6 +60,12 @@ def find(source: object, key: str, written: str, known: Mapping[str, T]) -> T:
     return found
 
 
+def anchored(written: str) -> str:
+    """The same dotted path, but that a `path/to/file.py:name` means the same file in whatever folder it is read."""
+    place, _, name = written.rpartition(":")
+    return f"{Path(place).expanduser().resolve()}:{name}" if place.endswith(".py") else written
+
+
 def call_with(function: Callable[..., T], **available: Any) -> T:
     """Call a function, or make an object of a class, with those of the `available` arguments that it asks for."""
     asked = inspect.signature(function).parameters.values()
@@ -77,7 +84,13 @@ def check_asks(source: object, key: str, function: Callable[..., Any], available
     if not callable(function):
         raise ConfigError(source, key, name, "must be a function or a class")
     there = tuple(available)
-    for parameter in inspect.signature(function).parameters.values():
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError as fault:  # of some functions written in C
+        raise ConfigError(source, key, name, f"does not say what it asks for: {fault}") from fault
+    for parameter in parameters:
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ConfigError(source, key, name, f"takes {parameter.name!r} by position only, and is called by name")
         is_free = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if not is_free and parameter.default is parameter.empty and parameter.name not in there:
             raise ConfigError(source, key, name, f"asks for {parameter.name!r}; it can have {', '.join(there)}")

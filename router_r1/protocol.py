@@ -151,13 +151,19 @@ class Status(StrEnum):
     """How a trajectory ended."""
 
     ANSWERED = "answered"
-    NO_ACTION = "no_action"  # end of sequence without a search or an answer
-    LENGTH = "length"  # a token budget ran out
-    MAX_TURNS = "max_turns"  # a search after the last allowed route
-    ABORTED = "aborted"  # the engine gave up the request
+    """The last turn holds an answer."""
+    NO_ACTION = "no_action"
+    """End of sequence without a search or an answer."""
+    LENGTH = "length"
+    """A token budget ran out."""
+    MAX_TURNS = "max_turns"
+    """A search after the last allowed route."""
+    ABORTED = "aborted"
+    """The engine gave up the request."""
 
     @property
     def is_truncated(self) -> bool:
+        """A token budget or the engine cut it off."""
         return self in (Status.LENGTH, Status.ABORTED)
 
 
@@ -165,33 +171,54 @@ class Status(StrEnum):
 class Route:
     """One dispatched search and what came of it."""
 
-    candidate: str  # canonical name, not the alias that was written
+    candidate: str
+    """Canonical name, not the alias that was written."""
     query: str
-    reply: str  # the candidate's words, raw; "" if the route failed
+    """The sub-query, as the policy wrote it."""
+    reply: str
+    """The candidate's words, raw; "" if the route failed."""
     failed: bool = False
-    error: str = ""  # short cause of a failure; never holds a key
+    """No reply could be had."""
+    error: str = ""
+    """Short cause of a failure; never holds a key."""
     prompt_tokens: int = 0
+    """Tokens the candidate read, as its endpoint counts them."""
     completion_tokens: int = 0
-    usage_estimated: bool = False  # the endpoint sent no usage; the counts are ours
-    raw_cost: float = 0.0  # completion tokens x output price per 1M tokens = micro-USD of output
-    spend_usd: float = 0.0  # prompt and completion tokens at their own prices, USD
-    latency_s: float = 0.0  # wall time, retries and waiting included
-    attempts: int = 1  # requests sent for it; 0 if its reply was cached or shared
-    cached: bool = False  # the reply came from disk, or from an identical route: its raw cost counts, its spend is 0
+    """Tokens the candidate wrote, as its endpoint counts them."""
+    usage_estimated: bool = False
+    """The endpoint sent no usage; the counts are ours."""
+    raw_cost: float = 0.0
+    """Completion tokens x output price per 1M tokens = micro-USD of output."""
+    spend_usd: float = 0.0
+    """Prompt and completion tokens at their own prices, USD."""
+    latency_s: float = 0.0
+    """Wall time in seconds, retries and waiting included."""
+    attempts: int = 1
+    """Requests sent for it; 0 if its reply was cached or shared."""
+    cached: bool = False
+    """The reply came from disk, or from an identical route: its raw cost counts, its spend is 0."""
 
 
 @dataclass
 class Turn:
     """One uninterrupted generation, and the observation that answered it."""
 
-    token_ids: list[int]  # [num_tokens]
-    logprobs: list[float]  # [num_tokens], or empty if they were not asked for
+    token_ids: list[int]
+    """[num_tokens], exactly as sampled."""
+    logprobs: list[float]
+    """[num_tokens], or empty if they were not asked for."""
     text: str
+    """The tokens as text, up to the end of the stop string."""
     action: Action
-    invalid_reason: str = ""  # why a search was not dispatched; "" if it was, or if there was none
+    """What the turn asks for: a search, an invalid one, an answer, or nothing."""
+    invalid_reason: str = ""
+    """Why a search was not dispatched; "" if it was, or if there was none."""
     route: Route | None = None
-    observation: str = ""  # text as it entered the context
-    observation_ids: list[int] = field(default_factory=list)  # [num_observation_tokens]
+    """The dispatched search; None if none was."""
+    observation: str = ""
+    """Text as it entered the context; "" if nothing did."""
+    observation_ids: list[int] = field(default_factory=list)
+    """[num_observation_tokens]"""
 
 
 @dataclass
@@ -199,8 +226,11 @@ class Trajectory:
     """Prompt, then alternating turns and observations. The last token is always the policy's."""
 
     prompt_ids: list[int]
+    """[prompt_length]"""
     turns: list[Turn]
+    """In order; empty only if the engine returned no token for the first one."""
     status: Status
+    """How it ended."""
 
     @property
     def response_ids(self) -> list[int]:
@@ -232,6 +262,7 @@ class Trajectory:
 
     @property
     def routes(self) -> list[Route]:
+        """The dispatched searches in order, failed ones included."""
         return [t.route for t in self.turns if t.route is not None]
 
     @property
@@ -241,12 +272,15 @@ class Trajectory:
 
     @property
     def raw_cost(self) -> float:
+        """Sum over the routes, micro-USD of output."""
         return sum((r.raw_cost for r in self.routes), 0.0)
 
     @property
     def spend_usd(self) -> float:
+        """Sum over the routes, USD."""
         return sum((r.spend_usd for r in self.routes), 0.0)
 
     @property
     def failed_routes(self) -> int:
+        """How many routes got no reply."""
         return sum(r.failed for r in self.routes)

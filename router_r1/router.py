@@ -1,50 +1,116 @@
-"""A policy, its candidates and a tokenizer, opened together and closed together."""
+"""A trained router, ready to be asked: policy, candidates, prompt and limits, opened together and closed together."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from router_r1.checkpoints import with_weights
-from router_r1.errors import ConfigError
+from router_r1.errors import ConfigError, validated
+from router_r1.plugins import call_with
 from router_r1.pool import RoutingPool, load_pool
-from router_r1.prompts import render_messages
+from router_r1.prompts import checked_question, render_messages
 from router_r1.protocol import Trajectory, Turn
-from router_r1.rollout.http_policy import HttpPolicy, http_policy
-from router_r1.rollout.loop import RolloutLimits, run_trajectory
+from router_r1.rollout.backends import OpenPolicy
+from router_r1.rollout.loop import run_trajectory
 from router_r1.rollout.model_folder import load_tokenizer
-from router_r1.rollout.policy import Policy
-from router_r1.rollout.ray_policy import ray_policy
-from router_r1.rollout.replicas import ReplicatedPolicy, shortest
 from router_r1.rollout.tokens import encode_prompt
-from router_r1.rollout.vllm_policy import VllmPolicy, vllm_policy
 from router_r1.routing import RouteService
-from router_r1.settings import Plan
+from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from transformers import PreTrainedTokenizerBase
 
+    from router_r1.methods import Method
 
-@dataclass(frozen=True)
-class Session:
-    """Everything one trajectory needs; any number may run at once."""
+T = TypeVar("T")
 
-    policy: Policy
-    routes: RouteService
-    pool: RoutingPool
-    tokenizer: PreTrainedTokenizerBase
-    limits: RolloutLimits
-    plan: Plan
 
-    async def ask(self, question: str, *, request_id: str, watch: Callable[[Turn], None] | None = None) -> Trajectory:
-        """Roll out one question under the plan's prompt template; `watch` as in `run_trajectory`."""
-        messages = render_messages(self.plan.template, self.pool, question)
-        return await self.roll_out(messages, request_id=request_id, watch=watch)
+class Router:
+    """Asks a trained router; any number of questions may be worked on at once.
+
+    In a script or a notebook:
+
+        with Router.open(run="latest") as router:
+            trajectory = router.ask("Who wrote Emma?")
+            print(trajectory.answer, trajectory.routes, trajectory.raw_cost)
+
+    In asynchronous code:
+
+        async with Router.open(run="latest") as router:
+            trajectory = await router.answer("Who wrote Emma?")
+
+    Attributes:
+        settings: what it was opened with.
+        pool: the candidates it may ask.
+        routes: the service that asks them; its `ledger` says what that has cost.
+        tokenizer: the policy's.
+    """
+
+    def __init__(
+        self, policy: OpenPolicy, routes: RouteService, pool: RoutingPool, settings: RouterSettings, tokenizer: Any
+    ) -> None:
+        self.settings, self.pool, self.routes = settings, pool, routes
+        self.tokenizer: PreTrainedTokenizerBase = tokenizer
+        self._policy = policy.policy
+        self._limits = replace(settings.limits, max_model_len=policy.max_model_len)
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that `with` started
+
+    @staticmethod
+    def open(*, quick_start: bool = True, **options: Any) -> Opening:
+        """Choose a router; it is started by `with`, or by `async with`, and stopped at the end of the block.
+
+        Args:
+            quick_start: rather few seconds until the first token than many tokens per second.
+            options: those of `RouterOptions`, which are those of the command line: `run`, `model_path`, `base_url`,
+                `pool`, `template`, `temperature`, ...
+
+        Raises:
+            ConfigError: an option is wrong, or what it names is not there.
+        """
+        if isinstance(options.get("base_url"), str):
+            options["base_url"] = (options["base_url"],)
+        settings = make_settings(validated(RouterOptions, "Router.open", options))
+        if settings.method:
+            raise ConfigError("Router.open", "method", settings.options.method, "is no trained router; leave it out")
+        return Opening(settings, quick_start=quick_start)
+
+    async def answer(
+        self, question: str, *, request_id: str = "", watch: Callable[[Turn], None] | None = None
+    ) -> Trajectory:
+        """Answer one question.
+
+        Args:
+            request_id: names the trajectory; with a temperature above 0, the same name gives the same draw. "": any.
+            watch: told of every turn when it is generated, and again when it is answered.
+
+        Raises:
+            ConfigError: the question is empty, or too long for the policy.
+            RuntimeError: the policy's back end failed.
+            BudgetSpent: nothing more may be spent on routes.
+        """
+        messages = render_messages(self.settings.template, self.pool, checked_question(question, "question", ""))
+        return await self.roll_out(messages, request_id=request_id or uuid4().hex, watch=watch)
+
+    def ask(self, question: str, *, watch: Callable[[Turn], None] | None = None) -> Trajectory:
+        """Answer one question, and wait for it: `answer` for code that is not asynchronous.
+
+        Raises:
+            RuntimeError: the router was opened by `async with`; or as in `answer`.
+        """
+        if self._loop is None:
+            raise RuntimeError("ask() goes with `with Router.open(...)`; after `async with`, await router.answer(...)")
+        return asyncio.run_coroutine_threadsafe(self.answer(question, watch=watch), self._loop).result()
 
     async def roll_out(
         self,
@@ -53,24 +119,83 @@ class Session:
         request_id: str,
         watch: Callable[[Turn], None] | None = None,
     ) -> Trajectory:
-        """Roll out a rendered prompt; `watch` as in `run_trajectory`."""
+        """Answer a question whose prompt is rendered already; otherwise as `answer`."""
         return await run_trajectory(
             encode_prompt(self.tokenizer, messages),
-            policy=self.policy,
+            policy=self._policy,
             dispatcher=self.routes,
             pool=self.pool,
             tokenizer=self.tokenizer,
-            limits=self.limits,
+            limits=self._limits,
             request_id=request_id,
             watch=watch,
         )
 
 
+class Opening:
+    """A chosen router, started by `with` or `async with`."""
+
+    def __init__(self, settings: RouterSettings, *, quick_start: bool) -> None:
+        self._settings, self._quick_start = settings, quick_start
+        self._thread: _LoopThread | None = None
+
+    def __enter__(self) -> Router:
+        self._thread = _LoopThread()
+        try:
+            self._context = open_router(self._settings, quick_start=self._quick_start)
+            router = self._thread.run(self._context.__aenter__())
+        except BaseException:
+            self._thread.stop()
+            raise
+        router._loop = self._thread.loop
+        return router
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._thread is not None
+        try:
+            self._thread.run(self._context.__aexit__(None, None, None))
+        finally:
+            self._thread.stop()
+
+    async def __aenter__(self) -> Router:
+        self._context = open_router(self._settings, quick_start=self._quick_start)
+        return await self._context.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._context.__aexit__(kind, error, traceback)
+
+
+class _LoopThread:
+    """An event loop in a thread of its own: a notebook's own loop is running, and cannot be waited in."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="router-r1", daemon=True)
+        self._thread.start()
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(call, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
 @asynccontextmanager
-async def open_session(
-    plan: Plan, *, tokenizer: PreTrainedTokenizerBase | None = None, quick_start: bool = False
-) -> AsyncIterator[Session]:
-    """Start what the plan needs: the simulated pool server, if it is that pool; the engine, unless one is served.
+async def open_router(
+    settings: RouterSettings, *, tokenizer: PreTrainedTokenizerBase | None = None, quick_start: bool = False
+) -> AsyncIterator[Router]:
+    """Start what the settings need: the simulated pool server, if it is that pool; the engine, unless one is served.
 
     Args:
         tokenizer: the policy's, if it is already loaded.
@@ -80,57 +205,52 @@ async def open_session(
         ConfigError: an endpoint or a model that turns out not to be there.
         RuntimeError: the engine or the pool server did not start.
     """
+    options = settings.options
     async with AsyncExitStack() as stack:
-        pool = plan.pool
-        if plan.simulated:
-            pool = load_pool(plan.pool_file, base_url=_serve_pool(plan, stack))
-        policy, model = await _open_policy(plan, stack, quick_start=quick_start)
-        tokenizer = tokenizer or load_tokenizer(plan.model_path or model)
-        routes = await stack.enter_async_context(RouteService(pool, config=plan.routing))
-        limits = replace(plan.limits, max_model_len=policy.max_model_len)
-        yield Session(policy, routes, pool, tokenizer, limits, plan)
+        pool = await _open_pool(settings, stack)
+        model = options.model_path
+        if model is not None and not options.base_url:
+            model = await asyncio.to_thread(with_weights, model)
+        policy = await stack.enter_async_context(
+            call_with(
+                settings.backend,
+                model_path=model,
+                base_urls=options.base_url,
+                replicas=options.replicas,
+                sampling=settings.sampling,
+                max_model_len=settings.limits.max_prompt_length + settings.limits.response_budget,
+                tensor_parallel_size=options.tensor_parallel_size,
+                quick_start=quick_start,
+                seed=options.seed,
+            )
+        )
+        tokenizer = tokenizer or load_tokenizer(options.model_path or policy.model)
+        routes = await stack.enter_async_context(RouteService(pool, config=options.routing))
+        yield Router(policy, routes, pool, settings, tokenizer)
 
 
-BoundedPolicy = VllmPolicy | HttpPolicy | ReplicatedPolicy
-"""A policy back end that knows its longest sequence."""
+@asynccontextmanager
+async def open_method(settings: RouterSettings) -> AsyncIterator[tuple[Method, RoutingPool]]:
+    """The method that the settings name, and the candidates it may ask. Errors as in `open_router`."""
+    assert settings.method is not None
+    async with AsyncExitStack() as stack:
+        pool = await _open_pool(settings, stack)
+        routes = await stack.enter_async_context(RouteService(pool, config=settings.options.routing))
+        yield call_with(settings.method, pool=pool, routes=routes, settings=settings), pool
 
 
-async def _open_policy(plan: Plan, stack: AsyncExitStack, *, quick_start: bool) -> tuple[BoundedPolicy, str]:
-    """The policy, and the model folder or hub id that it was loaded from."""
-    if plan.base_urls:
-        served = [await stack.enter_async_context(http_policy(url, sampling=plan.sampling)) for url in plan.base_urls]
-        for url, one in zip(plan.base_urls, served, strict=True):
-            if one.model != served[0].model:
-                remedy = (
-                    f"serves {one.model}, and {plan.base_urls[0]} serves {served[0].model}; they must be one policy"
-                )
-                raise ConfigError("command line", "--base_url", url, remedy)
-        if len(served) == 1:
-            return served[0], served[0].root
-        return ReplicatedPolicy(served, max_model_len=shortest([one.max_model_len for one in served])), served[0].root
-    assert plan.model_path is not None
-    model = await asyncio.to_thread(with_weights, plan.model_path)
-    options: dict[str, Any] = {
-        "sampling": plan.sampling,
-        "max_model_len": plan.limits.max_prompt_length + plan.limits.response_budget,
-        "tensor_parallel_size": plan.tensor_parallel_size,
-        "enforce_eager": quick_start,
-        "seed": plan.seed,
-    }
-    if plan.replicas is not None:
-        return await stack.enter_async_context(ray_policy(model, replicas=plan.replicas, **options)), model
-    return await stack.enter_async_context(vllm_policy(model, **options)), model
-
-
-def _serve_pool(plan: Plan, stack: AsyncExitStack) -> str:
-    """Serve the simulated pool in the world of the run; its base URL."""
+async def _open_pool(settings: RouterSettings, stack: AsyncExitStack) -> RoutingPool:
+    """The candidates. Simulated ones are served first, in the world of the run."""
+    if not settings.simulated:
+        return settings.pool
     from router_r1.sim.server.process import pool_server
 
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="router_r1_pool_"))
     server = pool_server(
         Path(folder, "pool_server.log"),
-        seed=plan.run.get("seed", plan.seed),
-        latency_scale=plan.run.get("latency_scale", 1.0),
-        qa=plan.sim_qa,
+        seed=settings.run.get("seed", 0),
+        latency_scale=settings.run.get("latency_scale", 1.0),
+        qa=settings.options.sim_qa,
     )
-    return stack.enter_context(server)
+    assert settings.options.pool is not None  # filled in by make_settings
+    return load_pool(settings.options.pool, base_url=stack.enter_context(server))

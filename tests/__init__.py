@@ -1,1 +1,1 @@
-"""A package, so that tests can share code of their area (`tests.rollout.bpe_tokenizers`) whatever is installed."""
+"""A package, so that tests can share code of their area (`tests.doubles.bpe_tokenizers`) whatever is installed."""

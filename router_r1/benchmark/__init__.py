@@ -1,1 +1,1 @@
-"""Asking a trained router: benchmarks on test sets, and single questions."""
+"""Benchmarks of a trained router, or another method, on test questions: records, metrics, tables, pictures, report."""

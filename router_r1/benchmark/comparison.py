@@ -1,8 +1,7 @@
-"""`bash test.sh compare RUN RUN...`: several benchmarks in one table and one picture, beside the paper's if wanted."""
+"""Several benchmarks in one table and one picture, beside the paper's if wanted."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import sys
@@ -16,7 +15,6 @@ from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import Results, read_results
 from router_r1.benchmark.plots import draw_em_against_cost, save
 from router_r1.benchmark.tables import console_for, em_sheet, ordered, show
-from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
 
 PAPER_FILE = "paper_results.yaml"
@@ -26,30 +24,21 @@ _PAPER_NOTE = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code."""
-    arguments = _parser().parse_args(argv)
-    return exit_code_of(lambda: _compare(arguments))
+def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = None) -> None:
+    """Print one table of the benchmarks, and write `comparison.csv` and `em_cost.png`.
 
+    Args:
+        folders: of their results.
+        paper: add the published figures for this base model, `qwen` or `llama`.
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="test.sh compare", description="Several benchmarks side by side.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of results of test.sh")
-    parser.add_argument(
-        "--paper", choices=["qwen", "llama"], help="add the figures that the Router-R1 paper gives for this base model"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("results", "comparison"), metavar="DIR", help="(default: %(default)s/)"
-    )
-    return parser
-
-
-def _compare(arguments: argparse.Namespace) -> None:
-    runs = _read(arguments.runs)
+    Raises:
+        ConfigError: a folder holds no results, or is named twice.
+    """
+    runs = _read(folders)
     scores = {label: {**_em(results.datasets), "mean": results.mean["em"]} for label, results in runs.items()}
     note = ""
-    if arguments.paper:
-        source, rows = paper_rows(arguments.paper)
+    if paper:
+        source, rows = paper_rows(paper)
         note = _PAPER_NOTE.format(source=source)
         scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
     show(console_for(sys.stdout), [em_sheet(scores)])
@@ -58,9 +47,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     if note:
         print(note)
     costs = {label: results.mean["raw_cost"] for label, results in runs.items()}
-    write_text(arguments.out / "comparison.csv", _csv(scores, costs))
+    write_text(out / "comparison.csv", _csv(scores, costs))
     points = {label: (costs[label], results.mean["em"]) for label, results in runs.items()}
-    picture = save(arguments.out / "em_cost.png", lambda axes: draw_em_against_cost(axes, points))
+    picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, points))
     print(f"comparison: {picture.parent}")
 
 

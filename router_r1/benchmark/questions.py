@@ -11,7 +11,7 @@ from router_r1.datasets import Question, check_parquet
 from router_r1.errors import ConfigError
 from router_r1.prompts import render_messages
 from router_r1.rollout.tokens import encode_prompt
-from router_r1.settings import Plan
+from router_r1.settings import RouterSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,8 +28,8 @@ class PromptedQuestion:
     place: str  # file and row, for error texts
 
 
-def read_questions(
-    files: Sequence[str | Path], plan: Plan, *, render: bool, limit: int | None
+def read_test_questions(
+    files: Sequence[str | Path], settings: RouterSettings, *, render: bool, limit: int | None
 ) -> list[PromptedQuestion]:
     """All rows of the files, in order.
 
@@ -52,7 +52,7 @@ def read_questions(
             if limit is not None and taken.get(source, 0) >= limit:
                 continue
             taken[source] = taken.get(source, 0) + 1
-            question = _question(row, f"{file}: row {number}", plan, render)
+            question = _question(row, f"{file}: row {number}", settings, render)
             first = places.setdefault((source, question.index), question.place)
             if first != question.place:
                 remedy = f"is that of {first}, too; name every file once, and give every row an index of its own"
@@ -61,23 +61,25 @@ def read_questions(
     return questions
 
 
-def _question(row: dict[str, Any], place: str, plan: Plan, render: bool) -> PromptedQuestion:
+def _question(row: dict[str, Any], place: str, settings: RouterSettings, render: bool) -> PromptedQuestion:
     extra, golden = row["extra_info"], row["reward_model"]["ground_truth"]["target"]
     if not golden:
         raise ConfigError(place, "reward_model.ground_truth.target", golden, "must hold at least one golden answer")
-    messages = render_messages(plan.template, plan.pool, extra["question"]) if render else row["prompt"]
+    messages = render_messages(settings.template, settings.pool, extra["question"]) if render else row["prompt"]
     if not render:
-        _check_offers(messages, place, plan)
+        _check_offers(messages, place, settings)
     question = Question(extra["id"], extra["question"], tuple(golden))
     return PromptedQuestion(question, row["data_source"], extra["index"], messages, place)
 
 
-def _check_offers(messages: Sequence[Mapping[str, str]], place: str, plan: Plan) -> None:
+def _check_offers(messages: Sequence[Mapping[str, str]], place: str, settings: RouterSettings) -> None:
     """See that the prompt offers the candidates of the pool."""
     text = "\n".join(message["content"] for message in messages)
-    missing = [name for name in plan.pool.names if name not in text]
+    missing = [name for name in settings.pool.names if name not in text]
     if missing:
-        remedy = f"does not offer {missing[0]} of {plan.pool_file}; give --template NAME to write the prompts anew"
+        remedy = (
+            f"does not offer {missing[0]} of {settings.options.pool}; give --template NAME to write the prompts anew"
+        )
         raise ConfigError(place, "prompt", None, remedy)
 
 

@@ -1,8 +1,8 @@
-"""All trajectories of a benchmark at once.
+"""A benchmark: all trajectories of a router, or of another method, on test questions, and what comes of them.
 
-What limits them is the engine's batch and the candidates' own limits; none waits for another. Each is written down when
-it is finished, so that whatever ends a benchmark early, `resume` goes on from there. A fault of the engine ends it; a
-failed route counts.
+All are asked at once: what limits them is the engine's batch and the candidates' own limits; none waits for another.
+Each is written down when it is finished, so that whatever ends a benchmark early, `resume` goes on from there. A fault
+of the engine ends it; a failed route counts.
 """
 
 from __future__ import annotations
@@ -11,39 +11,134 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 from urllib.parse import quote
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from router_r1.atomic import write_text
-from router_r1.benchmark.metrics import RESULTS_FILE
-from router_r1.benchmark.questions import PromptedQuestion, check_lengths
+from router_r1.benchmark.metrics import RESULTS_FILE, Results, summarise, write_results
+from router_r1.benchmark.plots import write_figures
+from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
 from router_r1.benchmark.records import Record, append, appending, benchmark_record, key_of, read_records
+from router_r1.benchmark.report import write_report
+from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
-from router_r1.rewards.rubric import RewardConfig, score
+from router_r1.rewards.rubric import score
 from router_r1.rollout.model_folder import load_tokenizer
-from router_r1.router import open_session
-from router_r1.settings import Plan
+from router_r1.router import open_method, open_router
+from router_r1.runs import provenance
+from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
 SETTING_FILE = "setting.json"
 
 
-class Router(Protocol):
-    """What rolls out questions: a `session.Session`."""
+Answer = Callable[[PromptedQuestion, str], Awaitable[Trajectory]]
+"""(question, request id) -> trajectory."""
+
+
+class Benchmark:
+    """Test questions for a router or another method: checked when it is made, rolled out by `run`.
+
+    Args:
+        options: which router or method, which candidates.
+        data: question files (parquet); none for those of the router's run.
+        out: folder for the results; None for `results/<name>-<time>`.
+        resume: go on with the unfinished benchmark in `out`.
+        n_samples: trajectories per question.
+        limit: at most so many questions of each data set; None for all.
+
+    Attributes:
+        folder: where trajectories, results, pictures and report go.
+
+    Raises:
+        ConfigError: an option, a file or a row is wrong, or `out` holds something else.
+    """
+
+    def __init__(
+        self,
+        options: RouterOptions,
+        *,
+        data: Sequence[str | Path] = (),
+        out: Path | None = None,
+        resume: bool = False,
+        n_samples: int = 1,
+        limit: int | None = None,
+    ) -> None:
+        for key, value in (("--n", n_samples), ("--limit", limit)):
+            if value is not None and value < 1:
+                raise ConfigError("command line", key, value, "must be at least 1")
+        self.settings = settings = make_settings(options)
+        if n_samples > 1 and settings.sampling.temperature == 0 and not settings.method:
+            remedy = "greedy trajectories are all alike; give a --temperature above 0"
+            raise ConfigError("command line", "--n", n_samples, remedy)
+        self.files = list(data) or _files_of_run(settings)
+        # A method reads the question alone, so that whatever prompt a file holds is no matter.
+        render = options.template is not None or settings.method is not None
+        self.questions = read_test_questions(self.files, settings, render=render, limit=limit)
+        if resume and out is None:
+            raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
+        self.n_samples = n_samples
+        self.folder = out or _default_folder(settings)
+        self._done = open_folder(self.folder, setting_of(settings, self.questions, n_samples), resume=resume)
+
+    def run(self) -> Results:
+        """Roll out what is left to do, and write `results.json`, `results.csv`, pictures and `report.html`.
+
+        Raises:
+            ConfigError: a prompt that does not fit, before an engine starts; or an endpoint that is not there.
+            RuntimeError: the engine or the policy's endpoint failed; finished trajectories are in the folder.
+        """
+        calls = run_benchmark(self.settings, self.questions, self.folder, n_samples=self.n_samples, done=self._done)
+        records = asyncio.run(calls)
+        facts = self._facts()
+        results = summarise(records, self.settings.pool.names)
+        write_results(self.folder, results, facts)
+        write_report(self.folder, results, records, write_figures(self.folder, results), facts)
+        return results
 
     @property
-    def pool(self) -> RoutingPool: ...
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        notes = ["these are the figures of the questions asked, not of the whole data sets"]
+        if self.settings.simulated:
+            notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
+        return notes
 
-    async def roll_out(self, messages: Sequence[Mapping[str, str]], *, request_id: str) -> Trajectory: ...
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "seed": self.settings.options.seed,
+            "n_samples": self.n_samples,
+            "data": [str(file) for file in self.files],
+            "draws": {str(file): read_provenance(file) for file in self.files},
+            "config": self.settings.as_config(),
+            "notes": self.notes,
+            **provenance(),
+        }
+
+
+def _files_of_run(settings: RouterSettings) -> list[str | Path]:
+    files = settings.run.get("val_files") or []
+    if not files:
+        raise ConfigError(
+            "command line", "--data", None, "is needed: this policy comes from no run with test questions"
+        )
+    return [files] if isinstance(files, str) else list(files)
+
+
+def _default_folder(settings: RouterSettings) -> Path:
+    options = settings.options
+    name = options.method or (settings.run_dir.name if settings.run_dir else Path(options.model_path or "served").name)
+    return Path("results", f"{name.replace(':', '.').replace('/', '.')}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
 def open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> list[Record]:
@@ -79,24 +174,27 @@ def open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> list[
     return read_records(kept)
 
 
-def setting_of(plan: Plan, questions: Sequence[PromptedQuestion], n_samples: int) -> dict[str, Any]:
+def setting_of(settings: RouterSettings, questions: Sequence[PromptedQuestion], n_samples: int) -> dict[str, Any]:
     """What the trajectories depend on. How many engines make them is no part of it."""
     digest = hashlib.sha256()
     for q in questions:
         asked = [q.data_source, q.index, q.question.text, q.question.golden_answers, list(map(dict, q.messages))]
         digest.update(json.dumps(asked).encode())
-    config = {key: value for key, value in plan.as_config().items() if key not in ("base_urls", "replicas")}
-    return {**config, "n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest.hexdigest()}
+    facts = {"n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest.hexdigest()}
+    return {**settings.resume_key(), **facts}
 
 
 async def run_benchmark(
-    plan: Plan, questions: Sequence[PromptedQuestion], folder: Path, *, n_samples: int = 1, done: Sequence[Record] = ()
+    settings: RouterSettings,
+    questions: Sequence[PromptedQuestion],
+    folder: Path,
+    *,
+    n_samples: int = 1,
+    done: Sequence[Record] = (),
 ) -> list[Record]:
     """Roll out all questions, `n_samples` times each, but for those that are `done`; all records.
 
-    Raises:
-        ConfigError: a prompt that does not fit, before an engine starts; or an endpoint that is not there.
-        RuntimeError: the engine or the policy's endpoint failed; finished trajectories are in `folder`.
+    Errors as in `Benchmark.run`.
     """
     finished = {key_of(record) for record in done}
     left = [
@@ -107,20 +205,32 @@ async def run_benchmark(
     ]
     if not left:
         return list(done)
-    tokenizer = load_tokenizer(plan.model_path) if plan.model_path else None
-    if tokenizer is not None:
-        check_lengths(questions, tokenizer, plan.limits.max_prompt_length)
-    async with open_session(plan, tokenizer=tokenizer) as session:
-        if tokenizer is None:
-            check_lengths(questions, session.tokenizer, plan.limits.max_prompt_length)
+
+    async def roll_out_left(answer: Answer, pool: RoutingPool) -> list[Record]:
         with appending(folder / TRAJECTORIES_FILE) as sink, _Tally(len(questions) * n_samples) as tally:
             for record in done:
                 tally.add(record)
-            return [*done, *await roll_out_all(session, left, sink, tally.add)]
+            return [*done, *await roll_out_all(answer, pool, left, sink, tally.add)]
+
+    if settings.method:
+        async with open_method(settings) as (method, pool):
+            return await roll_out_left(lambda q, name: method.answer(q.question.text, request_id=name), pool)
+    model_path = settings.options.model_path
+    tokenizer = load_tokenizer(model_path) if model_path else None
+    if tokenizer is not None:
+        check_lengths(questions, tokenizer, settings.limits.max_prompt_length)
+    async with open_router(settings, tokenizer=tokenizer) as router:
+        if tokenizer is None:
+            check_lengths(questions, router.tokenizer, settings.limits.max_prompt_length)
+        return await roll_out_left(lambda q, name: router.roll_out(q.messages, request_id=name), router.pool)
 
 
 async def roll_out_all(
-    router: Router, asked: Sequence[tuple[PromptedQuestion, int]], sink: IO[str], finished: Callable[[Record], None]
+    answer: Answer,
+    pool: RoutingPool,
+    asked: Sequence[tuple[PromptedQuestion, int]],
+    sink: IO[str],
+    finished: Callable[[Record], None],
 ) -> list[Record]:
     """Every (question, sample) at once; the first error cancels the rest."""
 
@@ -128,11 +238,11 @@ async def roll_out_all(
         # Seeds of sampled turns come from it: it names the trajectory, whatever engine makes it, and when.
         request_id = f"{quote(question.data_source)}-{question.index}-{sample}"
         started = time.monotonic()
-        trajectory = await router.roll_out(question.messages, request_id=request_id)
+        trajectory = await answer(question, request_id)
         latency_s = time.monotonic() - started
-        reward = score(
-            trajectory, question.question.golden_answers, config=RewardConfig(), pool=router.pool, cost=NEUTRAL
-        )  # no window of training costs here, and nothing reported depends on it
+        # There is no window of training costs here, and nothing reported depends on the cost term.
+        golden = question.question.golden_answers
+        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL)
         record = benchmark_record(question, sample, trajectory, reward, latency_s)
         append(sink, record)
         finished(record)

@@ -1,83 +1,75 @@
-"""`python infer_vllm.py`: questions to a trained router, shown as they are worked on. The engine is loaded once."""
+"""`router-r1 ask`, which `python infer_vllm.py` calls: questions, shown as they are worked on."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from router_r1.benchmark.records import trajectory_record
 from router_r1.benchmark.rendering import printable, render_answered, render_turn
 from router_r1.benchmark.runner import first_error
+from router_r1.cli.options import Candidates, Policy, Routing, router_options
 from router_r1.cli.running import exit_code_of, results_only
 from router_r1.errors import ConfigError
+from router_r1.prompts import checked_question
 from router_r1.protocol import Trajectory, Turn
-from router_r1.router import Session, open_session
-from router_r1.settings import Plan, add_arguments, make_plan, options_of
+from router_r1.router import open_method, open_router
+from router_r1.routing.config import RoutingConfig
+from router_r1.settings import CandidateOptions, PolicyOptions, RouterSettings, make_settings
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 when every trajectory came to its end, with an answer or without."""
-    arguments = _parser().parse_args(argv)
-    return exit_code_of(lambda: _run(arguments))
+def ask(
+    question: Annotated[str | None, Parameter(name=["--question"])] = None,
+    *,
+    questions: Path | None = None,
+    json: bool = False,
+    policy: Policy = PolicyOptions(),
+    candidates: Candidates = CandidateOptions(),
+    routing: Routing = RoutingConfig(),
+) -> int:
+    """Ask a trained router, or another method. Without a question, questions are read as you type them.
 
+    The exit code is 0 when every trajectory came to its end, with an answer or without.
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="infer_vllm.py",
-        description="Ask a trained router. Without --question and --questions, questions are read as you type them.",
-    )
-    asked = parser.add_mutually_exclusive_group()
-    asked.add_argument("--question")
-    asked.add_argument(
-        "--questions",
-        type=Path,
-        metavar="FILE",
-        help="one question a line; .jsonl: strings, or objects with a question",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="a JSON object per question on standard output, for machines"
-    )
-    add_arguments(parser)
-    return parser
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    questions: list[str] | None = None
-    if arguments.question is not None:
-        questions = [checked_question(arguments.question, "command line", "--question")]
-    elif arguments.questions is not None:
-        questions = read_questions(arguments.questions)
-    plan = make_plan(options_of(arguments))
-    with results_only() as out:
-        asyncio.run(_ask(plan, questions, _Answers(plan, out, as_json=arguments.json)))
-
-
-def checked_question(question: str, source: object, key: str) -> str:
-    """The question itself.
-
-    Raises:
-        ConfigError: it is empty, or no text at all.
+    Parameters
+    ----------
+    question
+        The question.
+    questions
+        File with one question a line; .jsonl: strings, or objects with a question.
+    json
+        A JSON object per question on standard output, for machines.
     """
-    if not question.strip():
-        raise ConfigError(source, key, question, "is empty; ask something")
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ConfigError(source, key, None, "is no valid UTF-8 text") from None
-    return question
+
+    def run() -> None:
+        asked = _asked(question, questions)
+        settings = make_settings(router_options(policy, candidates, routing))
+        with results_only() as out:
+            asyncio.run(_ask(settings, asked, _Answers(settings, out, as_json=json)))
+
+    return exit_code_of(run)
 
 
-def read_questions(file: Path) -> list[str]:
+def _asked(question: str | None, file: Path | None) -> list[str] | None:
+    if question is not None and file is not None:
+        raise ConfigError("command line", "--questions", str(file), "does not go with --question; give one of them")
+    if question is not None:
+        return [checked_question(question, "command line", "--question")]
+    return None if file is None else read_question_list(file)
+
+
+def read_question_list(file: Path) -> list[str]:
     """The questions of a text or JSONL file; blank lines are passed over.
 
     Raises:
@@ -107,22 +99,37 @@ def _in_json(line: str, place: str) -> str:
     return question
 
 
-async def _ask(plan: Plan, questions: list[str] | None, answers: _Answers) -> None:
-    async with open_session(plan, quick_start=True) as session:
+Answer = Callable[[str, str, Callable[[Turn], None] | None], Awaitable[Trajectory]]
+"""(question, request id, watch) -> trajectory."""
+
+
+@asynccontextmanager
+async def _answering(settings: RouterSettings) -> AsyncIterator[Answer]:
+    """The router, or the method, as a function."""
+    if settings.method:
+        async with open_method(settings) as (method, _):
+            yield lambda question, name, watch: method.answer(question, request_id=name)
+    else:
+        async with open_router(settings, quick_start=True) as router:
+            yield lambda question, name, watch: router.answer(question, request_id=name, watch=watch)
+
+
+async def _ask(settings: RouterSettings, questions: list[str] | None, answers: _Answers) -> None:
+    async with _answering(settings) as answer:
         if questions is None:
-            await _converse(session, answers)
+            await _converse(answer, answers)
         elif len(questions) == 1:
-            await answers.live(session, 0, questions[0])
+            await answers.live(answer, 0, questions[0])
         else:
-            await _ask_all(session, questions, answers)
+            await _ask_all(answer, questions, answers)
 
 
-async def _ask_all(session: Session, questions: Sequence[str], answers: _Answers) -> None:
+async def _ask_all(answer: Answer, questions: Sequence[str], answers: _Answers) -> None:
     """All at once, shown in order; the first error cancels the rest."""
 
     async def one(number: int) -> tuple[Trajectory, float]:
         started = time.monotonic()
-        trajectory = await session.ask(questions[number], request_id=_request_id(number))
+        trajectory = await answer(questions[number], _request_id(number), None)
         return trajectory, time.monotonic() - started
 
     try:
@@ -134,7 +141,7 @@ async def _ask_all(session: Session, questions: Sequence[str], answers: _Answers
         raise first_error(faults) from None
 
 
-async def _converse(session: Session, answers: _Answers) -> None:
+async def _converse(answer: Answer, answers: _Answers) -> None:
     number = 0
     async for line in _typed_lines():
         try:
@@ -142,7 +149,7 @@ async def _converse(session: Session, answers: _Answers) -> None:
         except ConfigError as fault:
             print(f"error: {fault}", file=sys.stderr)
             continue
-        await answers.live(session, number, question)
+        await answers.live(answer, number, question)
         number += 1
 
 
@@ -182,17 +189,21 @@ def _request_id(number: int) -> str:
 class _Answers:
     """Shows questions, trajectories and totals, for people or for machines."""
 
-    def __init__(self, plan: Plan, out: IO[str], *, as_json: bool) -> None:
-        self._plan, self._out, self._as_json = plan, out, as_json
+    def __init__(self, settings: RouterSettings, out: IO[str], *, as_json: bool) -> None:
+        self._settings, self._out, self._as_json = settings, out, as_json
         self._console = Console(file=out, highlight=False, soft_wrap=True)
 
-    async def live(self, session: Session, number: int, question: str) -> None:
+    async def live(self, answer: Answer, number: int, question: str) -> None:
         """Ask one question and show its trajectory turn by turn."""
         started = time.monotonic()
+        if self._settings.method:  # it tells of no turn before its end
+            trajectory = await answer(question, _request_id(number), None)
+            self.whole(question, trajectory, time.monotonic() - started)
+            return
         if not self._as_json:
             self._show_question(question)
         watch = None if self._as_json else self._show_turn
-        trajectory = await session.ask(question, request_id=_request_id(number), watch=watch)
+        trajectory = await answer(question, _request_id(number), watch)
         if self._as_json:
             self._write_json(question, trajectory, time.monotonic() - started)
         else:
@@ -235,9 +246,9 @@ class _Answers:
         self._out.flush()
 
     def _write_json(self, question: str, trajectory: Trajectory, seconds: float) -> None:
-        plan = self._plan
-        policy = {"model_path": plan.model_path, "base_urls": list(plan.base_urls)}
-        setting = {"pool": plan.pool.name, "template": plan.template.name, "seconds": seconds}
+        settings, options = self._settings, self._settings.options
+        policy = {"model_path": options.model_path, "base_urls": list(options.base_url), "method": options.method}
+        setting = {"pool": settings.pool.name, "template": settings.template.name, "seconds": seconds}
         record: dict[str, Any] = {"question": question, **trajectory_record(trajectory), **policy, **setting}
         json.dump(record, self._out, ensure_ascii=False)
         self._out.write("\n")

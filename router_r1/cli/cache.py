@@ -1,40 +1,28 @@
-"""`router_r1 cache stats | prune | export`."""
+"""`router-r1 cache stats | prune | export`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sqlite3
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
 from router_r1.routing.cache import CacheFile, default_cache_file
 
 _DAY_S = 86_400
 
 
-def add_cache_commands(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands to a parser; each sets `run`, a function of the parsed arguments."""
-    commands = parser.add_subparsers(required=True, metavar="stats|prune|export")
-    stats = commands.add_parser("stats", help="replies and tokens kept, by endpoint and model")
-    stats.set_defaults(run=_stats)
-    prune = commands.add_parser("prune", help="delete replies")
-    prune.set_defaults(run=_prune)
-    which = prune.add_argument_group("which ones (together: those that fit both)")
-    which.add_argument("--older-than", type=float, metavar="DAYS")
-    which.add_argument("--model", metavar="ID")
-    which.add_argument("--all", action="store_true", help="every one")
-    export = commands.add_parser("export", help="one JSON line per reply")
-    export.set_defaults(run=_export)
-    export.add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
-    for command in (stats, prune, export):
-        command.add_argument("--file", type=Path, default=default_cache_file(), help="(default: %(default)s)")
+app = App(name="cache", help="Look at the replies of candidates that are kept on disk, and delete or export them.")
+File = Annotated[Path, Parameter(help="The cache.")]
 
 
 def _open(path: Path) -> CacheFile:
@@ -44,8 +32,13 @@ def _open(path: Path) -> CacheFile:
     return CacheFile(path)
 
 
-def _stats(arguments: argparse.Namespace) -> int:
-    file = _open(arguments.file)
+@app.command
+def stats(*, file: File = default_cache_file()) -> int:
+    """Show replies and tokens kept, by endpoint and model."""
+    return exit_code_of(lambda: _stats(_open(file)))
+
+
+def _stats(file: CacheFile) -> None:
     table = Table(title=f"{file.path} ({file.path.stat().st_size / 1e6:.1f} MB)")
     for heading in ("endpoint", "model"):
         table.add_column(heading, overflow="fold")
@@ -56,32 +49,58 @@ def _stats(arguments: argparse.Namespace) -> int:
         table.add_row(endpoint, model, *(f"{count:,}" for count in counts), *dates)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     file.close()
-    return 0
 
 
-def _prune(arguments: argparse.Namespace) -> int:
-    if not (arguments.all or arguments.model or arguments.older_than is not None):
-        raise ConfigError(
-            "router_r1 cache prune", "", None, "say which replies: --older-than DAYS, --model ID or --all"
-        )
-    before = None if arguments.older_than is None else time.time() - _DAY_S * arguments.older_than
-    file = _open(arguments.file)
+@app.command
+def prune(
+    *, older_than: float | None = None, model: str | None = None, all: bool = False, file: File = default_cache_file()
+) -> int:
+    """Delete replies.
+
+    Parameters
+    ----------
+    older_than
+        Those that are older than so many days; with --model, those that are of the model as well.
+    model
+        Those of this model id.
+    all
+        Every one.
+    """
+
+    def run() -> None:
+        if not (all or model or older_than is not None):
+            raise ConfigError("router-r1 cache prune", "", None, "say which: --older-than DAYS, --model ID or --all")
+        _prune(_open(file), before=None if older_than is None else time.time() - _DAY_S * older_than, model=model)
+
+    return exit_code_of(run)
+
+
+def _prune(file: CacheFile, *, before: float | None, model: str | None) -> None:
     try:
-        count = file.prune(before=before, model=arguments.model)
+        count = file.prune(before=before, model=model)
     except sqlite3.Error as fault:
-        raise ConfigError("--file", "", str(arguments.file), f"cannot be written: {fault}") from None
+        raise ConfigError("--file", "", str(file.path), f"cannot be written: {fault}") from None
     file.close()
     print(f"{count} replies deleted")
-    return 0
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    file = _open(arguments.file)
+@app.command
+def export(*, out: Path | None = None, file: File = default_cache_file()) -> int:
+    """Write one JSON line per reply.
+
+    Parameters
+    ----------
+    out
+        File for them (default: standard output).
+    """
+    return exit_code_of(lambda: _export(_open(file), out))
+
+
+def _export(file: CacheFile, out: Path | None) -> None:
     lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in file.export())
-    if arguments.out:
-        with arguments.out.open("w", encoding="utf-8") as sink:
+    if out:
+        with out.open("w", encoding="utf-8") as sink:
             sink.writelines(lines)
     else:
         sys.stdout.writelines(lines)
     file.close()
-    return 0

@@ -1,14 +1,16 @@
-"""`data_process/qa_*.py`: question files for training, validation and benchmarks."""
+"""`router-r1 data train | validation | benchmarks`, which the scripts in `data_process/` call: question files."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import App, Parameter
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -19,86 +21,78 @@ from router_r1.datasets.parquet import write_parquet
 from router_r1.datasets.selection import BENCHMARKS, Draw, draw, held_out_questions, rows_of
 from router_r1.datasets.source import MAX_BAD_SHARE, DatasetSource, held_out_split
 from router_r1.errors import ConfigError
+from router_r1.plugins import load_object
 from router_r1.pool import load_pool
+from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
 
-_POOLS = Path(__file__).resolve().parents[2] / "configs" / "pools"
+app = App(name="data", help="Write question files: what is trained on, validated on, and tested on.")
 
 
-def train_main(argv: Sequence[str] | None = None) -> int:
-    """`qa_train_merge.py`; the exit code."""
-    parser = _parser("qa_train_merge.py", "Training questions of several data sets in one file.", n="7000")
-    return _run(parser, argv, _write_train)
+class DataOptions(BaseModel):
+    """What the three commands have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "qwen"
+    """Prompt template: qwen, llama, tiny, or a file."""
+    seed: int = 42
+    """Of the draw."""
+    data_root: str | None = None
+    """Folder in FlashRAG's layout, ROOT/<dataset>/<split>.jsonl (default: $DATA_ROOT, or else the hub)."""
+    source: str | None = None
+    """Instead of --data-root: a dotted path to a data set source of your own."""
+    pool: str | None = None
+    """Pool whose candidates the prompts offer, a file or a name (default: paper; for tiny: sim)."""
+    out: Path = Path("data")
+    """Folder for the files."""
+    max_bad_share: float = Field(default=MAX_BAD_SHARE, ge=0, le=1)
+    """Of unusable rows that are skipped before it is an error."""
 
 
-def validation_main(argv: Sequence[str] | None = None) -> int:
-    """`qa_test_merge.py`; the exit code."""
-    parser = _parser("qa_test_merge.py", "Validation questions of several data sets in one file.", n="500")
-    return _run(parser, argv, _write_validation)
+Options = Annotated[DataOptions, Parameter(name="*")]
+Sources = Annotated[str, Parameter(help=f"Of {', '.join(BENCHMARKS)}; or others that the source has.")]
+Number = Annotated[str, Parameter(help="At most so many questions of each data set, or all.")]
 
 
-def benchmarks_main(argv: Sequence[str] | None = None) -> int:
-    """`qa_test_gen.py`; the exit code."""
-    parser = _parser("qa_test_gen.py", "Test questions, one file per data set.", n="500", sources=BENCHMARKS)
-    return _run(parser, argv, _write_tests)
+@app.command
+def train(*, data_sources: Sources = "nq,hotpotqa", n: Number = "7000", options: Options = DataOptions()) -> int:
+    """Training questions of several data sets in one file; none that a test set asks."""
+    return _run(data_sources, n, options, _write_train)
 
 
-def _parser(
-    program: str, description: str, *, n: str, sources: Sequence[str] = ("nq", "hotpotqa")
-) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument(
-        "--data_sources", default=",".join(sources), metavar="NAME,...",
-        help=f"of {', '.join(BENCHMARKS)} (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--model", default="qwen", metavar="qwen|llama|tiny|FILE", help="prompt template (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--n", default=n, metavar="N|all", help="at most so many questions of each data set (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
-    parser.add_argument(
-        "--data_root", default=os.environ.get("DATA_ROOT"), metavar="DIR",
-        help="folder in FlashRAG's layout, ROOT/<dataset>/<split>.jsonl (default: $DATA_ROOT, or else the hub)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--pool",
-        type=Path,
-        metavar="FILE",
-        help="pool whose candidates the prompts offer (default: paper.yaml; tiny: sim.yaml)",
-    )
-    parser.add_argument("--out", type=Path, default=Path("data"), metavar="DIR", help="(default: %(default)s/)")
-    parser.add_argument(
-        "--max_bad_share", type=float, default=MAX_BAD_SHARE, metavar="SHARE",
-        help="of unusable rows that are skipped before it is an error (default: %(default)s)",
-    )  # fmt: skip
-    return parser
+@app.command
+def validation(*, data_sources: Sources = "nq,hotpotqa", n: Number = "500", options: Options = DataOptions()) -> int:
+    """Validation questions of several data sets in one file."""
+    return _run(data_sources, n, options, _write_validation)
+
+
+@app.command
+def benchmarks(
+    *, data_sources: Sources = ",".join(BENCHMARKS), n: Number = "500", options: Options = DataOptions()
+) -> int:
+    """Test questions, one file per data set."""
+    return _run(data_sources, n, options, _write_tests)
 
 
 class _Job:
     """The checked options, and what all three commands do with them."""
 
-    def __init__(self, arguments: argparse.Namespace, progress: Progress) -> None:
+    def __init__(self, data_sources: str, n: str, options: DataOptions, progress: Progress) -> None:
         self.progress = progress
-        self.datasets = _datasets(arguments.data_sources)
-        self.n = _number(arguments.n)
-        self.seed: int = arguments.seed
-        self.out: Path = arguments.out
-        self.root: DatasetSource = FlashragFolder(arguments.data_root) if arguments.data_root else FlashragHub()
-        self.max_bad_share: float = arguments.max_bad_share
-        if not 0 <= self.max_bad_share <= 1:
-            raise ConfigError("command line", "--max_bad_share", self.max_bad_share, "must be within 0 and 1")
-        self.model = Path(arguments.model).stem
-        self.template = load_template(arguments.model)
-        default_pool = _POOLS / ("sim.yaml" if arguments.model == "tiny" else "paper.yaml")
-        self.pool = load_pool(arguments.pool or default_pool)
+        self.datasets = _datasets(data_sources)
+        self.n = _number(n)
+        self.seed, self.out, self.max_bad_share = options.seed, options.out, options.max_bad_share
+        self.source = _source(options)
+        self.model = Path(options.model).stem
+        self.template = load_template(options.model)
+        self.pool = load_pool(pool_file(options.pool or ("sim" if options.model == "tiny" else "paper")))
         self._reading: TaskID = progress.add_task("reading", total=len(self.datasets))
 
     def draw(self, dataset: str, split: str, held_out: set[str], taken: set[str]) -> Draw:
         self.progress.update(self._reading, description=f"reading {dataset}:{split}")
         found = draw(
-            self.root, dataset, split, self.n, self.seed,
+            self.source, dataset, split, self.n, self.seed,
             held_out=held_out, taken=taken, max_bad_share=self.max_bad_share,
         )  # fmt: skip
         self.progress.advance(self._reading)
@@ -129,7 +123,7 @@ def _write_train(job: _Job) -> Written:
     """Training questions that none of the seven benchmarks asks."""
     job.progress.console.print("comparing with the test questions of every benchmark that is there")
     asked = dict.fromkeys([*BENCHMARKS, *job.datasets])
-    held_out = held_out_questions(job.root, asked, not_from=[(dataset, "train") for dataset in job.datasets])
+    held_out = held_out_questions(job.source, asked, not_from=[(dataset, "train") for dataset in job.datasets])
     taken: set[str] = set()
     draws = [job.draw(dataset, "train", held_out, taken) for dataset in job.datasets]
     return [(job.write("train", draws, "train"), draws)]
@@ -137,17 +131,26 @@ def _write_train(job: _Job) -> Written:
 
 def _write_validation(job: _Job) -> Written:
     taken: set[str] = set()
-    draws = [job.draw(dataset, held_out_split(job.root, dataset), set(), taken) for dataset in job.datasets]
+    draws = [job.draw(dataset, held_out_split(job.source, dataset), set(), taken) for dataset in job.datasets]
     return [(job.write("test", draws, "test"), draws)]
 
 
 def _write_tests(job: _Job) -> Written:
-    draws = [job.draw(dataset, held_out_split(job.root, dataset), set(), set()) for dataset in job.datasets]
+    draws = [job.draw(dataset, held_out_split(job.source, dataset), set(), set()) for dataset in job.datasets]
     return [(job.write("test", [one], "test"), [one]) for one in draws]
 
 
-def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, write: Write) -> int:
-    arguments = parser.parse_args(argv)
+def _source(options: DataOptions) -> DatasetSource:
+    if options.source is not None:
+        if options.data_root is not None:
+            raise ConfigError("command line", "--source", options.source, "does not go with --data-root")
+        source: DatasetSource = load_object("command line", "--source", options.source)()
+        return source
+    root = options.data_root or os.environ.get("DATA_ROOT")
+    return FlashragFolder(root) if root else FlashragHub()
+
+
+def _run(data_sources: str, n: str, options: DataOptions, write: Write) -> int:
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
@@ -155,7 +158,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None, write: Wri
 
     def run() -> None:
         with Progress(*columns, console=console) as progress:
-            written = write(_Job(arguments, progress))
+            written = write(_Job(data_sources, n, options, progress))
         for path, draws in written:
             print(f"{path}: {sum(len(one.items) for one in draws)} questions")
             for one in draws:
@@ -174,7 +177,7 @@ def _datasets(written: str) -> list[str]:
     names = [name.strip() for name in written.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise ConfigError(
-            "command line", "--data_sources", written, "must name data sets, separated by commas, each once"
+            "command line", "--data-sources", written, "must name data sets, separated by commas, each once"
         )
     return names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,14 +30,6 @@ def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], st
         print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
         return ExitCode.INTERRUPTED
     return ExitCode.DONE
-
-
-def positive(text: str) -> int:
-    """A whole number above 0, for `argparse`."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class FlashragHub:
             return call(*args, **options)
         except (OSError, ValueError, DatasetsError) as fault:
             reason = next(iter(str(fault).splitlines()), type(fault).__name__)
-            remedy = f"cannot be read from the hub: {reason}; give a local folder with --data_root DIR"
+            remedy = f"cannot be read from the hub: {reason}; give a local folder with --data-root DIR"
             raise ConfigError(self.repository, "", None, remedy) from fault
 
 

@@ -1,6 +1,6 @@
 """Routing pool: the candidates, their names, prices and descriptors, and the file they are read from."""
 
-from router_r1.pool.keys import check_api_keys, read_api_key
+from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
 from router_r1.pool.loading import load_pool
 from router_r1.pool.messages import Message
 from router_r1.pool.pricing import exact_usd, raw_cost, spend, spend_usd
@@ -17,6 +17,7 @@ __all__ = [
     "check_api_keys",
     "exact_usd",
     "load_pool",
+    "missing_api_keys",
     "raw_cost",
     "read_api_key",
     "spend",

@@ -46,8 +46,19 @@ def check_api_keys(pool: RoutingPool) -> None:
     Raises:
         ConfigError: for the first candidate whose variable is unset.
     """
+    if faults := missing_api_keys(pool):
+        raise faults[0]
+
+
+def missing_api_keys(pool: RoutingPool) -> list[ConfigError]:
+    """A fault for every variable that the pool names and that holds no key; each variable once."""
+    faults: dict[object, ConfigError] = {}
     for index, candidate in enumerate(pool.candidates):
         for place, endpoint in enumerate(candidate.all_endpoints):
             where = f".endpoints[{place}]" if candidate.endpoints else ""
             key = f"candidates[{index}]{where}.api_key_env"
-            read_api_key(endpoint, source=pool.source or f"pool {pool.name}", key=key)
+            try:
+                read_api_key(endpoint, source=pool.source or f"pool {pool.name}", key=key)
+            except ConfigError as fault:
+                faults.setdefault(fault.value, fault)
+    return list(faults.values())

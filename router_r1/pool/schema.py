@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
+from router_r1.plugins import anchored
 from router_r1.pool.messages import Message, MessageTemplate, SystemTemplate, fill
 
 
@@ -58,6 +59,16 @@ def _variable(name: str) -> str:
     return name
 
 
+def _adapter(written: str) -> str:
+    """A name or dotted path; a file's is made absolute, for a process that asks from another folder."""
+    if not written.strip():
+        raise PydanticCustomError("empty", "must not be empty; leave it out for OpenAI's API")
+    try:
+        return anchored(written.strip())
+    except RuntimeError as fault:  # a ~user whom there is not
+        raise PydanticCustomError("path", "is not a path: {fault}", {"fault": str(fault)}) from fault
+
+
 _KEY_LIKE = re.compile(r"authorization|cookie|key|token|secret|password", re.IGNORECASE)
 _OWN_FIELDS = {"model", "messages", "temperature", "max_tokens", "stream", "n"}
 
@@ -80,6 +91,7 @@ def _extra_body(body: dict[str, Any]) -> dict[str, Any]:
 Text = Annotated[str, AfterValidator(_single_spaced)]
 Name = Annotated[str, AfterValidator(_single_spaced), AfterValidator(_writable)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Adapter = Annotated[str, AfterValidator(_adapter)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Headers = Annotated[dict[str, str], AfterValidator(_extra_headers)]
 Body = Annotated[dict[str, Any], AfterValidator(_extra_body)]
@@ -103,7 +115,7 @@ class CallSettings(Record):
 
     base_url: BaseUrl | None = None
     """The endpoint's address; for OpenAI's API up to and without `/chat/completions`."""
-    adapter: Text = "openai"
+    adapter: Adapter = "openai"
     """How its API is asked: `openai`, or the dotted path of an adapter (`router_r1.routing.adapters`)."""
     api_key_env: Variable | None = None
     """Environment variable with the key; None for an endpoint without one."""
@@ -196,7 +208,7 @@ class RoutingPool(Record):
     endpoint_limits: tuple[EndpointLimits, ...] = Field(default=(), strict=False)
     """Limits that candidates at the same endpoint share."""
     simulated: bool = False
-    """Its candidates are those of `router_r1.sim`: nothing follows from their replies for real ones."""
+    """The candidates are those of the simulated pool server, which is started for whoever asks them."""
     source: str = ""
     """The file this pool was read from, for error texts; "" if none."""
     _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)

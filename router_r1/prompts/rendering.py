@@ -106,6 +106,21 @@ def _shipped() -> Traversable:
     return resources.files("router_r1.prompts").joinpath("templates")
 
 
+def checked_question(question: str, source: object, key: str) -> str:
+    """The question itself.
+
+    Raises:
+        ConfigError: it is empty, or no text at all.
+    """
+    if not question.strip():
+        raise ConfigError(source, key, question, "is empty; ask something")
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(source, key, None, "is no valid UTF-8 text") from None
+    return question
+
+
 def with_question_mark(question: str) -> str:
     """The question without surrounding white space, ending in a question mark."""
     question = question.strip()

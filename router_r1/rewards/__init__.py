@@ -1,1 +1,1 @@
-"""The rule-based reward: format, outcome, cost, and their composition."""
+"""The rule-based reward: format, outcome, cost, and the rubric that sums terms made of them."""

@@ -1,24 +1,31 @@
-"""Composition of format, outcome and cost into one scalar reward, with everything that is reported beside it."""
+"""The reward of a trajectory: a rubric, which is a sum of weighted terms, and everything that is reported beside it."""
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from numbers import Real
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic_core import PydanticCustomError
 
+from router_r1 import plugins
+from router_r1.errors import ConfigError
 from router_r1.protocol import InvalidSearch, Search, Status, Trajectory, Turn
 from router_r1.rewards.format import check_format
 from router_r1.rewards.outcome import exact_match, f1_score
+from router_r1.rewards.terms import ARGUMENTS, BUILT_IN, Term, TermArguments
 
 if TYPE_CHECKING:
     from router_r1.pool.schema import RoutingPool
 
 
 class RewardConfig(BaseModel):
-    """How outcome and cost make the reward of a trajectory whose format is valid."""
+    """The terms of the reward, and the settings of the paper's three; the defaults are the paper's with alpha = 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -28,29 +35,26 @@ class RewardConfig(BaseModel):
     """alpha: weight of the cost term against the outcome; 0 = accuracy alone."""
     cost_gate: Literal["correct_only", "always"] = "correct_only"
     """Who earns for being cheap: trajectories with m > 0, or all."""
+    terms: dict[str, str] = Field(default_factory=lambda: {name: name for name in BUILT_IN}, min_length=1)
+    """Name of each term -> a name of `terms.BUILT_IN`, or the dotted path of a function; the reward is their sum."""
+    weights: dict[str, FiniteFloat] = Field(default_factory=dict)
+    """Name of a term -> what its value is multiplied by; 1 for each that is not here."""
 
-
-def compose(format_ok: bool, outcome: float, cost: float, config: RewardConfig) -> float:
-    """The reward: -1 for a broken format, else in [0, 1].
-
-    Args:
-        format_ok: the trajectory keeps the format.
-        outcome: m in [0, 1].
-        cost: c in [0, 1], 1 = cheap.
-        config: weights and gate.
-    """
-    if not format_ok:
-        return -1.0
-    if outcome == 0.0 and config.cost_gate == "correct_only":
-        return 0.0
-    return (1.0 - config.cost_coe) * outcome + config.cost_coe * cost
+    @model_validator(mode="after")
+    def _every_weight_has_its_term(self) -> Self:
+        for name, weight in self.weights.items():
+            if name not in self.terms:
+                context = {"key": f"weights.{name}", "value": weight, "terms": ", ".join(self.terms)}
+                raise PydanticCustomError("weight", "weighs no term; there are {terms}", context)
+        return self
 
 
 @dataclass(frozen=True)
 class Reward:
     """The reward of one trajectory, and the components reported beside it."""
 
-    reward: float  # -1, or in [0, 1]
+    reward: float  # the sum of the terms; by the paper's rubric -1, or in [0, 1]
+    terms: dict[str, float]  # weighted value of each term, in the rubric's order
     em: float  # of the answer itself, whatever its format
     f1: float
     format_error: str  # the broken rule in words; "" if the format is valid
@@ -70,7 +74,7 @@ class Reward:
         return sum(self.candidates.values())
 
     def as_metrics(self) -> dict[str, float]:
-        """Numbers to average over trajectories. The keys depend on the pool alone, not on the trajectory."""
+        """Numbers to average over trajectories. The keys depend on pool and rubric, not on the trajectory."""
         return {
             "reward": float(self.reward),
             "em": float(self.em),
@@ -85,49 +89,151 @@ class Reward:
             "invalid_searches": float(self.invalid_searches),
             "turns": float(self.turns),
             "answered": float(self.answered),
+            **{f"term/{name}": float(value) for name, value in self.terms.items()},
             **{f"status/{status.value}": float(self.status is status) for status in Status},
             **{f"candidate/{name}": float(count) for name, count in self.candidates.items()},
         }
 
 
-def score(
-    trajectory: Trajectory,
-    golden: Sequence[str],
-    *,
-    config: RewardConfig,
-    pool: RoutingPool,
-    cost: float,
-) -> Reward:
-    """Score a finished trajectory.
+class Rubric:
+    """The reward as a sum of terms: plain functions, each multiplied by its weight.
 
     Args:
-        trajectory: what the loop returned.
-        golden: golden answers, any of which is right.
-        config: metric, cost coefficient and gate.
-        pool: the candidates that were offered.
-        cost: its cost term c in [0, 1], usually `cost.trajectory_cost` on the window of the run.
+        terms: name of each term -> function, which takes those of `terms.TermArguments` that it names as parameters.
+        weights: name of a term -> factor; 1 for each that is not here.
+        config: what the paper's terms read their settings from, and `metric` the outcome; its own terms are not used.
+        source: where the terms were written, for errors.
+
+    Raises:
+        ConfigError: a term that is no function or asks for something that there is not, or a weight that is no finite
+            number or weighs no term.
     """
-    em, f1 = exact_match(trajectory.answer, golden), f1_score(trajectory.answer, golden)
-    format_error = check_format(trajectory, pool)
-    routed = Counter(route.candidate for route in trajectory.routes)
-    return Reward(
-        reward=compose(not format_error, em if config.metric == "em" else f1, cost, config),
-        em=em,
-        f1=f1,
-        format_error=format_error,
-        cost=cost,
-        raw_cost=trajectory.raw_cost,
-        spend_usd=trajectory.spend_usd,
-        turns=len(trajectory.turns),
-        invalid_searches=sum(_is_invalid_search(turn, pool) for turn in trajectory.turns),
-        failed_routes=trajectory.failed_routes,
-        answered=trajectory.answer is not None,
-        status=trajectory.status,
-        candidates={name: routed[name] for name in pool.names},
-    )
+
+    def __init__(
+        self,
+        terms: Mapping[str, Term],
+        weights: Mapping[str, float] | None = None,
+        *,
+        config: RewardConfig | None = None,
+        source: object = "Rubric",
+    ) -> None:
+        self.terms = dict(terms)
+        self.weights = dict.fromkeys(self.terms, 1.0) | dict(weights or {})
+        self.config = config or RewardConfig()
+        for name, term in self.terms.items():
+            _check_term(source, f"terms.{name}", term)
+        for name, weight in self.weights.items():
+            if name not in self.terms:
+                raise ConfigError(source, f"weights.{name}", weight, f"weighs no term; there are {', '.join(terms)}")
+            if not _is_finite_number(weight):
+                raise ConfigError(source, f"weights.{name}", weight, "must be a finite number")
+
+    @classmethod
+    def from_config(cls, config: RewardConfig, source: object = "router_r1.reward") -> Rubric:
+        """The rubric that a configuration describes; imports the users' modules that it names.
+
+        Args:
+            config: terms, weights, and the settings of the paper's terms.
+            source: where it was written, for errors.
+
+        Raises:
+            ConfigError: a term that cannot be found or imported, or cannot be called with what there is.
+        """
+        terms = {
+            name: plugins.find(source, f"terms.{name}", written, BUILT_IN) for name, written in config.terms.items()
+        }
+        return cls(terms, config.weights, config=config, source=source)
+
+    def score(self, trajectory: Trajectory, golden_answers: Sequence[str], *, pool: RoutingPool, cost: float) -> Reward:
+        """Score a finished trajectory.
+
+        Args:
+            trajectory: what the loop returned.
+            golden_answers: any of which is right.
+            pool: the candidates that were offered.
+            cost: its cost term c in [0, 1], usually `cost.trajectory_cost` on the window of the run.
+
+        Raises:
+            ValueError: a term returned something else than a finite number; what a term raises is passed on.
+        """
+        em, f1 = exact_match(trajectory.answer, golden_answers), f1_score(trajectory.answer, golden_answers)
+        format_error = check_format(trajectory, pool)
+        raw_cost, spend_usd = trajectory.raw_cost, trajectory.spend_usd
+        terms = self._values(
+            {
+                "trajectory": trajectory,
+                "golden_answers": tuple(golden_answers),
+                "pool": pool,
+                "answer": trajectory.answer,
+                "em": em,
+                "f1": f1,
+                "outcome": em if self.config.metric == "em" else f1,
+                "format_error": format_error,
+                "cost": cost,
+                "raw_cost": raw_cost,
+                "spend_usd": spend_usd,
+                "config": self.config,
+            }
+        )
+        routed = Counter(route.candidate for route in trajectory.routes)
+        return Reward(
+            reward=sum(terms.values(), 0.0),
+            terms=terms,
+            em=em,
+            f1=f1,
+            format_error=format_error,
+            cost=cost,
+            raw_cost=raw_cost,
+            spend_usd=spend_usd,
+            turns=len(trajectory.turns),
+            invalid_searches=sum(_is_invalid_search(turn, pool) for turn in trajectory.turns),
+            failed_routes=trajectory.failed_routes,
+            answered=trajectory.answer is not None,
+            status=trajectory.status,
+            candidates={name: routed[name] for name in pool.names},
+        )
+
+    def _values(self, arguments: TermArguments) -> dict[str, float]:
+        """Weighted value of each term."""
+        values: dict[str, float] = {}
+        for name, term in self.terms.items():
+            value = plugins.call_with(term, **arguments)
+            if not _is_finite_number(value):
+                raise ValueError(f"term {name} of the reward returned {value!r}: must be a finite number")
+            values[name] = self.weights[name] * float(value)
+        return values
+
+
+def score(
+    trajectory: Trajectory,
+    golden_answers: Sequence[str],
+    *,
+    pool: RoutingPool,
+    cost: float,
+    rubric: Rubric | RewardConfig | None = None,
+) -> Reward:
+    """Score a finished trajectory by a rubric, by the one that a configuration describes, or else by the paper's.
+
+    Other arguments and errors are those of `Rubric.score` and `Rubric.from_config`. To score many, make one `Rubric`.
+    """
+    if not isinstance(rubric, Rubric):
+        rubric = Rubric.from_config(rubric or RewardConfig())
+    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost)
 
 
 def _is_invalid_search(turn: Turn, pool: RoutingPool) -> bool:
     if isinstance(turn.action, Search):  # well-formed; a valid one may still come too late to be dispatched
         return pool.resolve(turn.action.candidate) is None
     return isinstance(turn.action, InvalidSearch)
+
+
+def _check_term(source: object, key: str, term: object) -> None:
+    """See that a term can be called with what there is, and that it returns no object of a class and no coroutine."""
+    if not callable(term) or isinstance(term, type) or inspect.iscoroutinefunction(term):
+        name = getattr(term, "__qualname__", repr(term))
+        raise ConfigError(source, key, name, "must be a plain function: no class, and not async")
+    plugins.check_asks(source, key, term, ARGUMENTS)
+
+
+def _is_finite_number(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)

@@ -103,6 +103,11 @@ async def run_trajectory(
 
     Args:
         prompt_ids: [prompt_length], see `tokens.encode_prompt`.
+        policy: generates the turns.
+        dispatcher: asks the candidates.
+        pool: the candidates that the prompt offers.
+        tokenizer: the policy's; it decodes turns and encodes observations.
+        limits: budgets of this trajectory.
         request_id: unique among the trajectories in flight; all turns are generated under it.
         watch: told of every turn as soon as it is generated, and once more when its observation is there.
 
@@ -113,7 +118,8 @@ async def run_trajectory(
 
     Raises:
         PromptTooLongError: before anything is generated.
-        ConfigError: `max_obs_length` has no room for an observation's tags.
+        ConfigError: `max_obs_length` has no room for an observation's tags, or a candidate's API key is missing.
+        BudgetSpent: a route was to be dispatched, and the run's budget is spent.
         RuntimeError: the back end broke its contract (more tokens than asked for, log-probs that do not match the ids).
     """
     budget = _check_budget(len(prompt_ids), tokenizer, limits, request_id)

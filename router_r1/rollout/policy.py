@@ -13,9 +13,12 @@ from router_r1.protocol import Route
 class Generation:
     """One uninterrupted generation."""
 
-    token_ids: list[int]  # [num_tokens], exactly as sampled, stop string and end-of-sequence token included
+    token_ids: list[int]
+    """[num_tokens], exactly as sampled, stop string and end-of-sequence token included."""
     finish: Literal["stop", "length", "abort"]
-    logprobs: list[float] = field(default_factory=list)  # [num_tokens], or empty if not asked for
+    """A stop string or the end of sequence; `max_tokens` reached; given up by the engine."""
+    logprobs: list[float] = field(default_factory=list)
+    """[num_tokens], or empty if not asked for."""
 
 
 class Policy(Protocol):
@@ -26,7 +29,11 @@ class Policy(Protocol):
     ) -> Generation:
         """Continue `token_ids` by at most `max_tokens` tokens, up to the first stop string (kept in the output).
 
-        `request_id` is the same for all turns of one trajectory, so that an engine may reuse its prefix cache.
+        Args:
+            token_ids: [context_length], the prompt and all turns and observations so far.
+            max_tokens: most tokens to sample, at least 1.
+            stop: strings that end the generation.
+            request_id: the same for all turns of one trajectory, so that an engine may reuse its prefix cache.
         """
         ...
 
@@ -35,8 +42,15 @@ class Dispatcher(Protocol):
     """Answers routes: `routing.RouteService`, or a handle to one in another process."""
 
     async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
-        """Ask the candidate (canonical name). Never raises for what its endpoint does: a route may fail.
+        """Ask a candidate. Never raises for what its endpoint does: a route may fail.
 
-        `trajectory_id` says whose route it is, for a trace.
+        Args:
+            candidate: its canonical name.
+            query: the sub-query, as the policy wrote it.
+            trajectory_id: whose route it is, for a trace.
+
+        Raises:
+            BudgetSpent: the run's budget is spent; nothing was sent.
+            ConfigError: the candidate's API key is missing.
         """
         ...

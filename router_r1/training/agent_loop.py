@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ from verl.workers.rollout.llm_server import LLMServerClient
 
 from router_r1.errors import validated
 from router_r1.protocol import Trajectory
-from router_r1.rewards.rubric import RewardConfig, score
+from router_r1.rewards.rubric import RewardConfig, Rubric
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Generation
 from router_r1.training.services import connect
@@ -57,6 +59,12 @@ class EnginePolicy:
         return Generation(list(output.token_ids), finish, list(output.log_probs or []))
 
 
+@lru_cache(maxsize=1)
+def process_rubric(settings: str) -> Rubric:
+    """The rubric of `router_r1.reward` (as JSON), made once per worker process and not once per trajectory."""
+    return Rubric.from_config(validated(RewardConfig, "router_r1.reward", json.loads(settings)))
+
+
 class RouterAgentLoop(AgentLoopBase):
     """Registered as `router` in `verl/agent_loop.yaml`; veRL makes one per trajectory."""
 
@@ -68,7 +76,7 @@ class RouterAgentLoop(AgentLoopBase):
             max_prompt_length=self.rollout_config.prompt_length,
             max_response_length=self.rollout_config.response_length,
         )
-        self._reward_config = validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward))
+        self._rubric = process_rubric(json.dumps(OmegaConf.to_container(settings.reward)))
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """Roll out one row of the data set and score it.
@@ -93,13 +101,8 @@ class RouterAgentLoop(AgentLoopBase):
             )
         with simple_timer("compute_score", timing):
             cost = await services.cost(trajectory, train=row["extra_info"]["split"] == "train")
-            reward = score(
-                trajectory,
-                list(row["reward_model"]["ground_truth"]["target"]),
-                config=self._reward_config,
-                pool=services.pool,
-                cost=cost,
-            )
+            golden_answers = list(row["reward_model"]["ground_truth"]["target"])
+            reward = self._rubric.score(trajectory, golden_answers, pool=services.pool, cost=cost)
         return self._output(trajectory, reward.reward, reward.as_metrics(), policy, timing)
 
     def _output(

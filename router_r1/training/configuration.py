@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from router_r1 import plugins
 from router_r1.atomic import write_text
 from router_r1.datasets import check_parquet
 from router_r1.errors import ConfigError, validated
-from router_r1.pool import check_api_keys, load_pool
+from router_r1.machine import accelerators
+from router_r1.pool import load_pool, missing_api_keys
+from router_r1.project_files import experiment_names, project_root
 from router_r1.prompts import load_template
-from router_r1.rewards.rubric import RewardConfig
+from router_r1.rewards.rubric import RewardConfig, Rubric
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
 
 
@@ -35,19 +36,11 @@ def response_length(max_turns: int, max_turn_tokens: int, max_obs_length: int) -
     ).response_budget
 
 
-OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
+OmegaConf.register_new_resolver("project_root", lambda: str(project_root()), replace=True)
 OmegaConf.register_new_resolver("response_length", response_length, replace=True)
+# The one source of the keys under `router_r1.routing`, so that each of them can be overridden.
+ConfigStore.instance().store("defaults", RoutingConfig().model_dump(), group="routing", package="router_r1.routing")
 OmegaConf.register_new_resolver("sum", lambda *terms: sum(terms), replace=True)
-
-
-def accelerators() -> int:
-    """Number of NVIDIA GPUs of this machine, without importing torch."""
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if devices is not None:
-        return len([d for d in devices.split(",") if d.strip() and d.strip() != "-1"])
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    return len([d for d in Path("/dev").glob("nvidia*") if d.name[6:].isdigit()])
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -56,8 +49,12 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     The platform and its default experiment follow from the machine unless they are given.
 
     Raises:
-        ConfigError: an override that Hydra refuses.
+        ConfigError: an override that Hydra refuses, or an experiment that there is not.
     """
+    experiment = _value(overrides, "experiment")
+    if experiment is not None and experiment not in experiment_names():
+        remedy = f"is no experiment; there are {', '.join(experiment_names())}"
+        raise ConfigError("command line", "experiment", experiment, remedy)
     given = {o.split("=", 1)[0].lstrip("+~") for o in overrides}
     gpus = accelerators()
     platform = _value(overrides, "platform") or ("gpu" if gpus else "cpu")
@@ -66,9 +63,9 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         chosen.append(f"experiment={DEFAULT_EXPERIMENT[platform]}")
     if gpus and platform == "gpu" and "trainer.n_gpus_per_node" not in given:
         chosen.append(f"trainer.n_gpus_per_node={gpus}")
-    search = f"hydra.searchpath=[file://{_verl_config_folder()},file://{PROJECT_ROOT / 'configs'}]"
+    search = f"hydra.searchpath=[{_verl_configuration()},file://{project_root() / 'configs'}]"
     try:
-        with initialize_config_dir(config_dir=str(PROJECT_ROOT / "verl"), version_base="1.3"):
+        with initialize_config_dir(config_dir=str(project_root() / "verl"), version_base="1.3"):
             return compose("router_r1", overrides=[search, *chosen, *overrides])
     except (HydraException, OmegaConfBaseException) as fault:
         raise ConfigError(
@@ -83,7 +80,7 @@ def experiment_name(overrides: Sequence[str]) -> str:
 
 
 def resolve(config: DictConfig) -> DictConfig:
-    """Resolve every interpolation.
+    """Resolve every interpolation, and make the paths of the reward's own files absolute: workers start elsewhere.
 
     Raises:
         ConfigError: a value that is still missing, or an interpolation that points nowhere.
@@ -95,25 +92,29 @@ def resolve(config: DictConfig) -> DictConfig:
         raise ConfigError("configuration", "", None, _first_line(fault)) from None
     if missing:
         raise ConfigError("configuration", sorted(missing)[0], None, "has no value; give one on the command line")
+    terms = OmegaConf.select(resolved, "router_r1.reward.terms")
+    if isinstance(terms, DictConfig):
+        terms.update({name: plugins.anchored(term) for name, term in terms.items() if isinstance(term, str)})
     return resolved
 
 
 def check_settings(config: DictConfig) -> None:
-    """Everything about a resolved configuration that can be checked without veRL, the data or a GPU.
+    """Everything about a resolved configuration that can be checked without veRL, the data, keys or a GPU.
 
     Raises:
         ConfigError: for the first thing that is wrong.
     """
     settings = config.router_r1
-    validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward))
+    Rubric.from_config(validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward)))
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     load_template(settings.template)
     route_settings(config)
     # The simulated pool is served by this run, on a port that is not known yet, and takes no key.
     base_url = "http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url
     pool = load_pool(settings.pool, base_url=base_url)
-    if not settings.sim.enabled:
-        check_api_keys(pool)
+    if settings.sim.enabled and not pool.simulated:
+        remedy = "is a pool of real candidates; set router_r1.sim.enabled=false, or say `simulated: true` in the file"
+        raise ConfigError("configuration", "router_r1.pool", settings.pool, remedy)
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
     _check_share("router_r1.sim.two_hop_share", settings.sim.two_hop_share)
     estimator, n = config.algorithm.adv_estimator, config.actor_rollout_ref.rollout.n
@@ -154,6 +155,23 @@ def route_settings(config: DictConfig) -> RoutingConfig:
     return validated(RoutingConfig, "router_r1.routing", {str(key): value for key, value in given.items()})
 
 
+def missing(config: DictConfig) -> list[ConfigError]:
+    """What a resolved configuration needs of this machine that is not there: keys, data files, veRL."""
+    settings, faults = config.router_r1, []
+    if not settings.sim.enabled:
+        faults += missing_api_keys(load_pool(settings.pool, base_url=settings.pool_base_url))
+        for key in ("train_files", "val_files"):
+            files = config.data[key]
+            for file in [files] if isinstance(files, str) else files:
+                if not Path(file).is_file():
+                    remedy = "is not there yet; router-r1 data makes question files"
+                    faults.append(ConfigError("configuration", f"data.{key}", file, remedy))
+    if not has_verl():
+        remedy = "is not installed here, so its own keys are not known; install router-r1[cpu] or router-r1[gpu]"
+        faults.append(ConfigError("environment", "verl", None, remedy))
+    return faults
+
+
 def check_data(config: DictConfig) -> None:
     """Check the data files of a resolved configuration: there, readable, and of the right columns and splits.
 
@@ -179,7 +197,7 @@ def set_values(config: DictConfig, values: Mapping[str, object]) -> None:
 
 def dump(config: DictConfig, path: Path) -> None:
     """Write the configuration as YAML. It holds no secrets: keys are only ever named, by the pool file."""
-    write_text(path, OmegaConf.to_yaml(config, resolve=True))
+    write_text(path, OmegaConf.to_yaml(resolve(config)))
 
 
 def _check_share(key: str, value: float) -> None:
@@ -187,13 +205,26 @@ def _check_share(key: str, value: float) -> None:
         raise ConfigError("configuration", key, value, "must be in [0, 1]")
 
 
-def _verl_config_folder() -> Path:
-    """Where the installed veRL keeps its configuration, found without importing veRL (seconds)."""
+def has_verl() -> bool:
+    """Whether veRL is installed, without importing it (seconds)."""
+    return importlib.util.find_spec("verl") is not None and _verl_config_folder() is not None
+
+
+def _verl_config_folder() -> Path | None:
     spec = importlib.util.find_spec("verl")
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (folder := Path(place, "trainer", "config")).is_dir():
             return folder
-    raise ConfigError("environment", "verl", None, "veRL is not installed here; run bash scripts/setup.sh")
+    return None
+
+
+def _verl_configuration() -> str:
+    """Where Hydra finds veRL's own configuration; without veRL, a stand-in of the few keys of it that are read here."""
+    folder = _verl_config_folder()
+    if folder is not None:
+        return f"file://{folder}"
+    ConfigStore.instance().store("ppo_trainer", {"actor_rollout_ref": {"rollout": {"val_kwargs": {"n": 1}}}})
+    return "pkg://router_r1.training"
 
 
 def _value(overrides: Sequence[str], key: str) -> str | None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from router_r1 import processes, runs
 from router_r1.errors import ConfigError
+from router_r1.project_files import pool_file
 from router_r1.training import configuration as cfg
 from router_r1.training import simulation
 from router_r1.training.trainer import ERROR_FILE
@@ -28,20 +29,24 @@ class TrainingPlan:
     experiment: str
     run_dir: Path
     resume_from: Path | None  # whole checkpoint to go on from
+    missing: list[ConfigError]  # what this machine lacks for it; only a dry run may lack something
 
 
-def make_plan(overrides: Sequence[str]) -> TrainingPlan:
+def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPlan:
     """Compose and check a run.
 
     `resume=auto` goes on with the run called `name`, or else with the latest one, under the overrides that it was
     started with and then the given ones. Without a whole checkpoint the run starts over in its folder.
 
+    Args:
+        dry_run: what this machine lacks for the run (keys, data, veRL) is no fault; it is in the plan's `missing`.
+
     Raises:
         ConfigError: whatever is wrong with it.
     """
-    bad = [o for o in overrides if "=" not in o]
+    bad = [o for o in overrides if "=" not in o and not o.startswith("~")]
     if bad:
-        raise ConfigError("command line", "", bad[0], "is no override; write key=value")
+        raise ConfigError("command line", "", bad[0], "is no override; write key=value, or ~key to take a key out")
     overrides, config = list(overrides), cfg.compose_config(overrides)
     earlier = _earlier_run(config) if config.resume == "auto" else None
     if earlier:
@@ -68,13 +73,17 @@ def make_plan(overrides: Sequence[str]) -> TrainingPlan:
             "trainer.val_before_train": False,
         }
     cfg.set_values(config, values)
+    cfg.set_values(config, {"router_r1.pool": str(pool_file(cfg.resolve(config).router_r1.pool))})
     resolved = cfg.resolve(config)
     cfg.check_settings(resolved)
+    missing = cfg.missing(resolved)
+    if missing and not dry_run:
+        raise missing[0]
     if resolved.router_r1.sim.enabled:
         simulation.check(resolved)
-    else:
+    elif not missing:
         cfg.check_data(resolved)
-    return TrainingPlan(config, overrides, experiment, run_dir, resume_from)
+    return TrainingPlan(config, overrides, experiment, run_dir, resume_from, missing)
 
 
 def _earlier_run(config: DictConfig) -> Path | None:
@@ -87,6 +96,15 @@ def dry_run(plan: TrainingPlan, console: Console) -> None:
     """Print the plan and veRL's own verdict on it; nothing is left behind."""
     print(OmegaConf.to_yaml(cfg.resolve(plan.config)))
     describe(plan, console)
+    for fault in plan.missing:
+        console.print(f"missing: {fault}")
+    if cfg.has_verl():
+        _ask_verl(plan)
+    console.print("dry run: the configuration is sound; nothing was started")
+
+
+def _ask_verl(plan: TrainingPlan) -> None:
+    """Raise what veRL itself has against the configuration."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = cfg.resolve(plan.config).actor_rollout_ref.model.path
@@ -102,7 +120,6 @@ def dry_run(plan: TrainingPlan, console: Console) -> None:
         )
         if checker.wait():
             raise_refusal(folder, log)
-    console.print("dry run: the configuration is sound; nothing was started")
 
 
 def describe(plan: TrainingPlan, console: Console) -> None:

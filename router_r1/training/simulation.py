@@ -67,7 +67,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
 
 def start_policy(config: DictConfig) -> Path:
     """The policy to start from: the shipped warm start, or what `sim.warm_start` names (a folder, or `build`)."""
-    asked = config.router_r1.sim.tiny_policy.warm_start
+    asked = config.router_r1.sim.warm_start
     if asked is None:
         return SHIPPED_POLICY
     if asked != "build":

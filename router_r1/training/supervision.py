@@ -1,4 +1,4 @@
-"""`bash train.sh`: plan a run, check it, prepare what it needs, train, report.
+"""A planned training run: prepare what it needs, train, report.
 
 This process stays light: it composes the configuration, starts the simulated pool where one is wanted, and supervises
 the trainer (`router_r1.training.trainer`), whose output goes to `train.log` while a line per step is shown here.
@@ -21,15 +21,12 @@ from router_r1.exit_codes import ExitCode
 from router_r1.pool import load_pool
 from router_r1.routing.preflight import preflight
 from router_r1.training import configuration as cfg
-from router_r1.training import report
+from router_r1.training import report, simulation
 from router_r1.training.plan import TrainingPlan, describe, raise_refusal, trainer_environment
 from router_r1.training.trainer import ERROR_FILE
 
-# A table in a log file or a pipe is not cut to the 80 columns of a terminal that is not there.
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
-
-def run(plan: TrainingPlan, *, skip_preflight: bool = False) -> int:
+def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -> int:
     """Start a checked run and see it through; returns the exit code."""
     started = time.monotonic()
     describe(plan, console)
@@ -45,7 +42,7 @@ def run(plan: TrainingPlan, *, skip_preflight: bool = False) -> int:
         cfg.dump(plan.config, config_file)
         _write_facts(plan)
         runs.point(plan.run_dir.parent / "latest", plan.run_dir)
-        code = _supervise(plan, config_file)
+        code = _supervise(plan, config_file, console)
     checkpoint = runs.latest_checkpoint(plan.run_dir)
     if checkpoint:
         runs.point(plan.run_dir / "hf", checkpoint / "actor" / "huggingface")
@@ -96,12 +93,12 @@ def _write_facts(plan: TrainingPlan) -> None:
             "latency_scale": sim.latency_scale,
             "qa": [sim.qa_root] if sim.qa_train else [],
             "val_files": config.data.val_files,
-            **runs.provenance(cfg.PROJECT_ROOT),
+            **runs.provenance(),
         },
     )
 
 
-def _supervise(plan: TrainingPlan, config_file: Path) -> int:
+def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
     """Run the trainer, show a line per step, pass Ctrl-C on; returns its exit code (negative: killed by a signal)."""
     log = plan.run_dir / "train.log"
     metrics = Path(plan.config.ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH)

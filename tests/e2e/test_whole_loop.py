@@ -19,9 +19,9 @@ from router_r1 import runs
 from router_r1.benchmark.records import read_records
 from router_r1.sim.server.process import pool_server
 from router_r1.training.report import validation_by_source
+from tests.doubles.vllm_server import serving
 from tests.e2e import runner
 from tests.e2e.conftest import BATCH, KILLED_AFTER, SAVED_EVERY, STEPS, VALIDATION_QUESTIONS, cost_window
-from tests.rollout.vllm_server import serving
 
 pytestmark = pytest.mark.slow
 
@@ -225,7 +225,7 @@ def by_trainer(run: Path) -> dict[str, str]:
 
 
 def by_benchmark(run: Path, out: Path, *policy: object) -> dict[str, str]:
-    command = [sys.executable, "-m", "router_r1.benchmark", "--run", run, "--out", out, *policy]
+    command = [sys.executable, "-m", "router_r1", "bench", "--run", run, "--out", out, *policy]
     done = runner.run([str(word) for word in command], timeout=900)
     assert done.code == 0, done.err[-3000:]
     return {

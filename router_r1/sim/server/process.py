@@ -28,17 +28,17 @@ def pool_server(
         seed: of the world.
         latency_scale: times the simulated latencies.
         qa: FlashRAG files or folders whose questions it answers too.
-        options: further options of `python -m router_r1.sim serve`.
+        options: further options of `router-r1 sim serve`.
 
     Raises:
         RuntimeError: the server did not start; the text ends with its last words.
     """
     port_file = log.with_suffix(".port")
     port_file.unlink(missing_ok=True)
-    args = ["serve", "--port", "0", "--port-file", str(port_file), "--seed", str(seed)]
+    args = ["sim", "serve", "--port", "0", "--port-file", str(port_file), "--seed", str(seed)]
     args += ["--latency-scale", str(latency_scale), *(word for path in qa for word in ("--qa", str(path)))]
     args += options
-    server = processes.start("router_r1.sim", args, log=log)
+    server = processes.start("router_r1", args, log=log)
     try:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not port_file.exists():

@@ -1,7 +1,7 @@
 """The tiny policy's warm start: supervised training on demonstrations that show form and copying, but no routing.
 
-    python -m router_r1.sim.tiny_policy.warm_start --out DIR --seed 0     build one
-    python -m router_r1.sim.tiny_policy.warm_start --check DIR            measure one
+    router-r1 sim warm-start --out DIR --seed 0     build one
+    router-r1 sim warm-start --check DIR            measure one
 
 It runs in transformers' Trainer. veRL's SFT trainer also runs on the CPU platform, but scores every token of a padded
 batch instead of the trained ones alone, and shuffles all data, so that neither a prelude nor batches of one length are
@@ -15,7 +15,6 @@ Invariants:
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -23,7 +22,6 @@ import math
 import os
 import random
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -46,6 +44,7 @@ from transformers import (
 from router_r1.atomic import write_text
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, load_pool
+from router_r1.project_files import pool_file
 from router_r1.prompts import Template, load_template
 from router_r1.sim.tiny_policy import weights as tiny_policy
 from router_r1.sim.tiny_policy.demonstrations import (
@@ -62,7 +61,6 @@ from router_r1.sim.world.facts import NAMES, digest
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIMULATED_POOL = Path(__file__).resolve().parents[2] / "configs" / "pools" / "sim.yaml"
 CACHE_VARIABLE = "ROUTER_R1_CACHE"
 
 RECIPE = 1
@@ -290,7 +288,7 @@ def ensure_warm_start(
     Raises:
         ConfigError: the cache cannot be written.
     """
-    pool, template = pool or load_pool(SIMULATED_POOL), template or load_template("tiny")
+    pool, template = pool or load_pool(pool_file("sim")), template or load_template("tiny")
     config = config or WarmStartConfig()
     cache = (cache_dir or default_cache()) / "warm_start"
     key = fingerprint(seed, pool, template, config)
@@ -326,48 +324,30 @@ def _build_whole(folder: Path, **recipe: Any) -> None:
 # ---------------------------------------------------------------- command line
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        pool, template = load_pool(options.pool), load_template(options.template)
-        if options.check:
-            _check(Path(options.check), pool, template, options)
-        elif options.out:
-            out = Path(options.out)
-            if out.exists():
-                raise ConfigError("--out", "", options.out, "exists already; name a new folder")
-            _build_whole(out.absolute(), seed=options.seed, pool=pool, template=template)
-            print(out)
-        else:
-            print(ensure_warm_start(seed=options.seed, pool=pool, template=template))
-    except ConfigError as fault:
-        print(fault, file=sys.stderr)
-        return 2
-    return 0
+def build_or_check(*, out: Path | None, check: Path | None, seed: int, trajectories: int) -> None:
+    """`router-r1 sim warm-start`; prints the folder, or the report.
+
+    Raises:
+        ConfigError: `out` exists, or `check` is no policy.
+    """
+    pool, template = load_pool(pool_file("sim")), load_template("tiny")
+    if out and check:
+        raise ConfigError("command line", "--check", str(check), "does not go with --out")
+    if check:
+        _check(check, pool, template, seed=seed, trajectories=trajectories)
+    elif out:
+        if out.exists():
+            raise ConfigError("command line", "--out", str(out), "exists already; name a new folder")
+        _build_whole(out.absolute(), seed=seed, pool=pool, template=template)
+        print(out)
+    else:
+        print(ensure_warm_start(seed=seed, pool=pool, template=template))
 
 
-def _check(folder: Path, pool: RoutingPool, template: Template, options: argparse.Namespace) -> None:
+def _check(folder: Path, pool: RoutingPool, template: Template, *, seed: int, trajectories: int) -> None:
     from router_r1.sim.tiny_policy.policy_check import check_policy
 
     if not (folder / "config.json").is_file():
-        raise ConfigError("--check", "", str(folder), "is no folder of a policy (it has no config.json)")
+        raise ConfigError("command line", "--check", str(folder), "is no folder of a policy (it has no config.json)")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    print(check_policy(model, tokenizer, pool, template, trajectories=options.trajectories, seed=options.seed))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m router_r1.sim.tiny_policy.warm_start", description="Build or check the tiny policy."
-    )
-    target = parser.add_mutually_exclusive_group()
-    target.add_argument("--out", metavar="DIR", help="build into DIR, which must not exist (default: into the cache)")
-    target.add_argument("--check", metavar="DIR", help="sample from the policy in DIR and report on it instead")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and demonstrations, or of the samples")
-    parser.add_argument("--pool", default=str(SIMULATED_POOL), metavar="FILE", help="pool file")
-    parser.add_argument("--template", default="tiny", help="prompt template")
-    parser.add_argument("--trajectories", type=int, default=512, metavar="N", help="how many --check samples")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(check_policy(model, tokenizer, pool, template, trajectories=trajectories, seed=seed))

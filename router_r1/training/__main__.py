@@ -1,3 +1,0 @@
-from router_r1.training.supervision import main
-
-raise SystemExit(main())

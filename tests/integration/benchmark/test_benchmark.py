@@ -1,0 +1,207 @@
+"""A benchmark: what it measures, what it writes, and what it refuses."""
+
+import csv
+import json
+import threading
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.doubles.commands import bench as main
+from tests.integration.conftest import CAPITALS, question_of, write_questions
+
+RIGHT = dict(CAPITALS)
+
+
+@pytest.fixture
+def questions(tmp_path):
+    return write_questions(tmp_path / "test.parquet", {"easy": RIGHT, "wrong": {"France": "Lyon", "Poland": "Warsaw"}})
+
+
+@pytest.fixture
+def bench(policy, pool_file, model_folder, tmp_path, capfd):
+    """Run the command; returns exit code, standard output, standard error and the folder of the results."""
+
+    def run(data, *extra, out="out"):
+        options = ["--base_url", policy.url, "--model_path", str(model_folder), "--pool", str(pool_file)]
+        files = [str(file) for file in (data if isinstance(data, list) else [data])]
+        code = main([*options, "--data", *files, "--out", str(tmp_path / out), *extra])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err, tmp_path / out
+
+    return run
+
+
+def test_results_per_data_set_and_their_unweighted_mean(bench, questions):
+    code, out, _, folder = bench(questions)
+    assert code == 0
+    results = json.loads((folder / "results.json").read_text())
+    easy, wrong, mean = results["datasets"]["easy"], results["datasets"]["wrong"], results["mean"]
+    assert (easy["n"], easy["em"], easy["f1"], easy["format_ok"]) == (5, 1.0, 1.0, 1.0)
+    assert (wrong["n"], wrong["em"]) == (2, 0.5)
+    assert (mean["n"], mean["em"]) == (7, 0.75)
+    assert (easy["routes"], easy["turns"], easy["failed_routes"]) == (1, 2, 0)
+    assert (easy["raw_cost"], easy["spend_usd"]) == (2.0, pytest.approx(1.2e-5))
+    assert (easy["tokens_in"], easy["tokens_out"]) == (10, 4)
+    assert 0 < easy["latency_p50_s"] <= easy["latency_p95_s"]
+    assert (easy["share/Atlas-7B"], easy["share/Borealis-70B"], easy["status/answered"]) == (1, 0, 1)
+    shown = {line.split()[0]: line.split()[1:] for line in reversed(out.splitlines()) if line.split()}
+    assert shown["EM"] == ["1.000", "0.500", "0.750"]
+    assert ["Atlas-7B", "1.000", "1.000", "1.000"] in [line.split() for line in out.splitlines()]
+    rows = [line.split() for line in out.splitlines() if line.startswith(" easy")]
+    assert rows[0][:4] == ["easy", "1.000", "2", "1.2e-05"], "EM and cost side by side"
+    assert rows[1][:4] == ["easy", "1.00", "2.00", "0"], "routes, turns, failed routes"
+
+
+def test_what_the_results_depend_on_is_kept_with_them(bench, questions, monkeypatch):
+    monkeypatch.delenv("ROUTER_R1_API_KEY", raising=False)
+    _, out, err, folder = bench(questions, "--seed", "5", "--api_key", "sk-secret")
+    text = (folder / "results.json").read_text()
+    results = json.loads(text)
+    assert (results["seed"], results["n_samples"], results["data"]) == (5, 1, [str(questions)])
+    assert results["packages"]["openai"]
+    assert "commit" in results
+    config = results["config"]
+    assert config["sampling"] == {"temperature": 0.0, "top_p": 1.0, "seed": 5, "logprobs": False}
+    assert config["limits"]["max_turns"] == 4
+    assert [c["name"] for c in config["candidates"]] == ["Atlas-7B", "Borealis-70B"]
+    assert "sk-secret" not in text + out + err + (folder / "trajectories.jsonl").read_text()
+    monkeypatch.delenv("ROUTER_R1_API_KEY")
+
+
+def test_the_table_file_has_the_same_numbers(bench, questions):
+    _, _, _, folder = bench(questions)
+    results = json.loads((folder / "results.json").read_text())
+    rows = {row.pop("dataset"): row for row in csv.DictReader((folder / "results.csv").open())}
+    assert list(rows) == ["easy", "wrong", "mean"]
+    assert {key: float(value) for key, value in rows["easy"].items()} == results["datasets"]["easy"]
+    assert {key: float(value) for key, value in rows["mean"].items()} == results["mean"]
+
+
+def test_every_trajectory_is_kept(bench, questions):
+    _, _, _, folder = bench(questions)
+    lines = [json.loads(line) for line in (folder / "trajectories.jsonl").read_text().splitlines()]
+    assert len(lines) == 7
+    line = next(line for line in lines if line["data_source"] == "wrong" and "France" in line["question"])
+    assert (line["golden_answers"], line["answer"], line["em"], line["format_error"]) == (["Lyon"], "Paris", 0.0, "")
+    assert line["turns"][0]["route"]["candidate"] == "Atlas-7B"
+
+
+def test_failed_routes_are_counted(bench, questions, candidates):
+    candidates.broken.add(question_of("France"))
+    code, _, _, folder = bench(questions)
+    results = json.loads((folder / "results.json").read_text())
+    assert code == 0
+    assert (results["datasets"]["easy"]["failed_routes"], results["mean"]["failed_routes"]) == (1, 2)
+    assert results["datasets"]["easy"]["em"] == 0.8
+
+
+def test_a_cached_reply_is_not_paid_again_and_costs_the_policy_as_much(bench, candidates, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    questions = write_questions(tmp_path / "test.parquet", {"easy": RIGHT})
+    folders = [bench(questions, "--cache", "readwrite", out=out)[3] for out in ("first", "second")]
+    paid, saved = (json.loads((folder / "results.json").read_text())["datasets"]["easy"] for folder in folders)
+    assert (paid["spend_usd"], saved["spend_usd"]) == (pytest.approx(1.2e-5), 0)
+    assert paid["raw_cost"] == saved["raw_cost"] == 2.0
+    assert len(candidates.requests) == 5
+
+
+def test_all_trajectories_are_in_flight_at_once(bench, questions, policy):
+    policy.gate = threading.Barrier(7, timeout=60)
+    assert bench(questions)[0] == 0
+
+
+def test_several_samples_of_a_question_are_averaged(bench, questions, policy):
+    code, _, _, folder = bench(questions, "--n_samples", "3", "--temperature", "1")
+    results = json.loads((folder / "results.json").read_text())
+    assert code == 0
+    assert (results["datasets"]["wrong"]["n"], results["datasets"]["wrong"]["trajectories"]) == (2, 6)
+    assert len({request["seed"] for request in policy.requests}) == len(policy.requests)
+
+
+def test_greedy_by_default(bench, questions, policy):
+    bench(questions)
+    assert {request["temperature"] for request in policy.requests} == {0.0}
+
+
+def test_a_limit_holds_for_each_data_set(bench, questions):
+    _, _, _, folder = bench(questions, "--limit", "1")
+    results = json.loads((folder / "results.json").read_text())
+    assert {name: row["n"] for name, row in results["datasets"].items()} == {"easy": 1, "wrong": 1}
+
+
+def test_several_files_make_one_benchmark(bench, tmp_path):
+    files = [write_questions(tmp_path / f"{name}.parquet", {name: RIGHT}) for name in ("a", "b")]
+    _, _, _, folder = bench(files)
+    assert list(json.loads((folder / "results.json").read_text())["datasets"]) == ["a", "b"]
+
+
+def test_a_template_writes_the_prompts_anew(bench, tmp_path, policy):
+    file = write_questions(tmp_path / "other.parquet", {"x": RIGHT}, content="Question: a prompt for another pool")
+    assert bench(file, "--template", "tiny")[0] == 0
+    assert "Candidates: Atlas-7B" in policy.tokenizer.decode(policy.requests[0]["prompt"])
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_prompts_that_offer_other_candidates_are_refused(bench, tmp_path, policy):
+    file = write_questions(tmp_path / "other.parquet", {"x": RIGHT}, content="Question: a prompt for another pool")
+    code, _, err, _ = bench(file)
+    assert code == 2
+    assert "row 0" in err
+    assert "--template" in err
+    assert not policy.requests
+
+
+def test_a_missing_column_and_a_missing_file_are_refused_before_anything_is_started(bench, questions, tmp_path, policy):
+    table = pq.read_table(questions)
+    pq.write_table(table.drop_columns(["reward_model"]), tmp_path / "bad.parquet")
+    for file, named in (("bad.parquet", "reward_model"), ("none.parquet", "none.parquet")):
+        code, _, err, folder = bench(tmp_path / file)
+        assert code == 2
+        assert named in err
+        assert err.count("\n") == 1
+        assert not folder.exists()
+    assert not policy.requests
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_started(bench, tmp_path, policy):
+    pool = "Atlas-7B Borealis-70B "
+    file = write_questions(tmp_path / "long.parquet", {"x": RIGHT}, content=pool + "word " * 5000)
+    code, _, err, _ = bench(file)
+    assert code == 2
+    assert "max_prompt_length" in err
+    assert "row 0" in err
+    assert not policy.requests
+
+
+@pytest.mark.parametrize("options", [["--n_samples", "2"], ["--n_samples", "0"], ["--limit", "0"]])
+def test_impossible_numbers_are_refused(bench, questions, options, policy):
+    try:
+        code = bench(questions, *options)[0]
+    except SystemExit as refused:  # argparse's own way out
+        code = refused.code
+    assert code == 2
+    assert not policy.requests
+
+
+def test_results_are_never_overwritten(bench, questions):
+    assert bench(questions)[0] == 0
+    code, _, err, folder = bench(questions)
+    assert code == 2
+    assert str(folder) in err
+
+
+def test_a_policy_that_dies_ends_the_benchmark_without_results(bench, questions, policy):
+    policy.dies_after = 9
+    code, out, err, folder = bench(questions)
+    assert (code, out) == (1, "")
+    assert "engine is dead" in err
+    assert not (folder / "results.json").exists()
+    assert (folder / "trajectories.jsonl").exists()
+
+
+def test_without_data_the_run_must_have_some(policy, pool_file, capfd):
+    assert main(["--base_url", policy.url, "--pool", str(pool_file)]) == 2
+    assert "--data" in capfd.readouterr().err

@@ -1,0 +1,198 @@
+import json
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from router_r1.datasets import (
+    Question,
+    check_parquet,
+    list_splits,
+    parquet_schema,
+    question_row,
+    read_questions,
+    rows_from_flashrag,
+    write_parquet,
+)
+from router_r1.errors import ConfigError
+
+GOOD = {"id": "test_0", "question": "who sang it", "golden_answers": ["Ada"]}
+
+
+def render(question):
+    return [{"role": "user", "content": question}]
+
+
+def jsonl(path: Path, *rows) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def good_rows(n):
+    return [{**GOOD, "id": f"test_{i}", "question": f"who sang song number {i}"} for i in range(n)]
+
+
+def make_row(index):
+    item = Question(f"test_{index}", "who sang it", ("Ada", "Ada L."))
+    return question_row(item, data_source="nq", split="val", index=index, messages=render("who sang it?"))
+
+
+# ---------------------------------------------------------------- FlashRAG files
+
+
+def test_rows_are_read_in_order_with_unknown_keys_ignored(tmp_path):
+    path = jsonl(
+        tmp_path / "test.jsonl", {**GOOD, "metadata": {"type": "x"}}, "", {**GOOD, "id": 7, "question": " why? "}
+    )
+    assert read_questions(path) == [Question("test_0", "who sang it", ("Ada",)), Question("7", "why?", ("Ada",))]
+
+
+def test_only_a_newline_ends_a_row(tmp_path):
+    path = jsonl(tmp_path / "test.jsonl", json.dumps({**GOOD, "question": "who\u2028sang it"}, ensure_ascii=False))
+    assert read_questions(path)[0].text == "who\u2028sang it"
+
+
+BAD_ROWS = {
+    "no valid JSON": '{"id": ',
+    "must be a JSON object": "[1]",
+    "id is missing": {"question": "q", "golden_answers": ["a"]},
+    "question is missing": {"id": "1", "golden_answers": ["a"]},
+    "golden_answers is missing": {"id": "1", "question": "q"},
+    "id must be": {**GOOD, "id": None},
+    "question must be": {**GOOD, "question": "  "},
+    "golden_answers must be": {**GOOD, "golden_answers": "Ada"},
+    "golden_answers must be a list": {**GOOD, "golden_answers": []},
+    "golden_answers must be a list of at least one non-empty": {**GOOD, "golden_answers": ["Ada", ""]},
+    "holds a lone surrogate": {**GOOD, "question": "who \ud800 sang"},
+}
+
+
+@pytest.mark.parametrize("reason", BAD_ROWS)
+def test_one_bad_row_in_many_is_left_out_and_reported_with_its_line(tmp_path, caplog, reason):
+    path = jsonl(tmp_path / "test.jsonl", *good_rows(120), BAD_ROWS[reason])
+    with caplog.at_level(logging.WARNING):
+        assert len(read_questions(path)) == 120
+    assert f"{path}:121" in caplog.text
+    assert reason in caplog.text
+
+
+@pytest.mark.parametrize("reason", BAD_ROWS)
+def test_more_than_one_bad_row_in_a_hundred_is_refused(tmp_path, reason):
+    path = jsonl(tmp_path / "test.jsonl", *good_rows(50), BAD_ROWS[reason])
+    with pytest.raises(ConfigError, match=f"test.jsonl:51: {reason}.*1 of 51 rows"):
+        read_questions(path)
+
+
+def test_an_empty_or_unreadable_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no rows"):
+        read_questions(jsonl(tmp_path / "empty.jsonl"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_questions(tmp_path / "missing.jsonl")
+
+
+def test_one_line_of_broken_utf8_does_not_spoil_the_rest(tmp_path, caplog):
+    path = jsonl(tmp_path / "test.jsonl", *good_rows(120))
+    path.write_bytes(path.read_bytes() + b'{"id": "\xff"}\n')
+    with caplog.at_level(logging.WARNING):
+        assert len(read_questions(path)) == 120
+    assert f"{path}:121: no valid UTF-8" in caplog.text
+
+
+def test_the_share_of_bad_rows_that_is_skipped_can_be_chosen(tmp_path):
+    path = jsonl(tmp_path / "test.jsonl", *good_rows(3), "{")
+    assert len(read_questions(path, max_bad_share=0.25)) == 3
+    with pytest.raises(ConfigError, match=r"test.jsonl:4: .*1 of 4 rows are bad"):
+        read_questions(path, max_bad_share=0.24)
+
+
+def test_an_unknown_data_set_lists_what_is_there(tmp_path):
+    jsonl(tmp_path / "nq/train.jsonl", GOOD)
+    jsonl(tmp_path / "nq/test.jsonl", GOOD)
+    jsonl(tmp_path / "popqa/test.jsonl", GOOD)
+    assert list_splits(tmp_path) == {"nq": ["test", "train"], "popqa": ["test"]}
+    with pytest.raises(ConfigError, match=r"popqa:train.*there are nq:test, nq:train, popqa:test"):
+        rows_from_flashrag(tmp_path, "popqa", "train", 1, 0, render=render)
+    with pytest.raises(ConfigError, match=r"holds no <dataset>/<split>\.jsonl"):
+        rows_from_flashrag(tmp_path / "nowhere", "popqa", "train", 1, 0, render=render)
+
+
+def test_a_sample_is_random_seeded_and_without_repetition(tmp_path):
+    jsonl(tmp_path / "nq/train.jsonl", *good_rows(50), *good_rows(50))
+
+    def draw(n, seed):
+        rows = rows_from_flashrag(tmp_path, "nq", "train", n, seed, render=render, first_index=100)
+        assert [row["extra_info"]["index"] for row in rows] == list(range(100, 100 + len(rows)))
+        return [row["extra_info"]["question"] for row in rows]
+
+    assert draw(20, 0) == draw(20, 0) == draw(30, 0)[:20]
+    assert draw(20, 0) != draw(20, 1)
+    assert len(set(draw(None, 0))) == len(draw(None, 0)) == 50
+    with pytest.raises(ConfigError, match="number of questions = 51: only 50"):
+        draw(51, 0)
+
+
+def test_rows_name_what_they_serve_for(tmp_path):
+    jsonl(tmp_path / "nq/dev.jsonl", *good_rows(3))
+    (row,) = rows_from_flashrag(tmp_path, "nq", "dev", 1, 0, render=render, serves_as="val")
+    assert row["extra_info"]["split"] == "val"
+    (row,) = rows_from_flashrag(tmp_path, "nq", "dev", 1, 0, render=render)
+    assert row["extra_info"]["split"] == "dev"
+
+
+# ---------------------------------------------------------------- parquet
+
+
+def test_rows_survive_the_round_trip(tmp_path):
+    rows = [make_row(0), make_row(1)]
+    write_parquet(rows, tmp_path / "new/val.parquet")
+    assert pq.read_table(tmp_path / "new/val.parquet").to_pylist() == rows
+    assert check_parquet(tmp_path / "new/val.parquet") == {"val"}
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["val.parquet"]
+
+
+def test_a_repeated_index_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not unique"):
+        write_parquet([make_row(0), make_row(0)], tmp_path / "val.parquet")
+    assert not (tmp_path / "val.parquet").exists()
+
+
+@pytest.mark.parametrize("column", ["data_source", "prompt", "ability", "reward_model", "extra_info"])
+def test_a_missing_column_is_named(tmp_path, column):
+    path = tmp_path / "val.parquet"
+    pq.write_table(pa.Table.from_pylist([make_row(0)], parquet_schema()).drop([column]), path)
+    with pytest.raises(ConfigError, match=f"val.parquet: {column}: is missing"):
+        check_parquet(path)
+
+
+def test_a_missing_field_within_a_column_is_named(tmp_path):
+    row = make_row(0)
+    del row["reward_model"]["ground_truth"]["target"]
+    row["reward_model"]["ground_truth"]["answers"] = ["Ada"]
+    path = tmp_path / "val.parquet"
+    pq.write_table(pa.Table.from_pylist([row]), path)
+    with pytest.raises(ConfigError, match=r"reward_model.ground_truth.target: is missing"):
+        check_parquet(path)
+
+
+def test_files_of_other_writers_pass_with_large_lists_and_further_fields(tmp_path):
+    row = make_row(0)
+    row["extra_info"]["note"] = "kept"
+    table = pa.Table.from_pylist([{**row, "more": 1}])
+    large = table.schema.field("prompt").with_type(pa.large_list(table.schema.field("prompt").type.value_type))
+    path = tmp_path / "val.parquet"
+    pq.write_table(table.cast(table.schema.set(table.schema.get_field_index("prompt"), large)), path)
+    assert check_parquet(path) == {"val"}
+
+
+def test_what_is_no_question_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read as parquet"):
+        check_parquet(tmp_path / "missing.parquet")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    with pytest.raises(ConfigError, match="cannot be read as parquet"):
+        check_parquet(tmp_path / "text.parquet")
+    pq.write_table(parquet_schema().empty_table(), tmp_path / "empty.parquet")
+    with pytest.raises(ConfigError, match="holds no rows"):
+        check_parquet(tmp_path / "empty.parquet")

@@ -1,0 +1,104 @@
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from router_r1.datasets import check_parquet, parquet_schema
+from router_r1.sim.world.facts import World
+from tests.doubles.commands import sim as main
+
+
+def read(path: Path) -> list[dict]:
+    return pq.read_table(path).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def world_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    sizes = ["--train", "200", "--val", "50", "--two-hop-share", "0.4"]
+    assert main(["data", "--out", str(folder), "--seed", "1", *sizes]) == 0
+    return folder
+
+
+def test_world_files_have_the_schema_and_sizes_asked_for(world_folder):
+    for split, size in (("train", 200), ("val", 50)):
+        path = world_folder / f"{split}.parquet"
+        assert pq.read_schema(path).remove_metadata() == parquet_schema()
+        assert check_parquet(path) == {split}
+        rows = read(path)
+        assert [row["extra_info"]["index"] for row in rows] == list(range(size))
+        assert Counter(row["data_source"] for row in rows) == {"world_1hop": size * 0.6, "world_2hop": size * 0.4}
+
+
+def test_a_world_row_holds_prompt_and_golden_answer(world_folder):
+    world = World(seed=1)
+    for row in read(world_folder / "train.parquet"):
+        question = world.parse(row["extra_info"]["question"])
+        assert row["data_source"] == f"world_{question.num_hops}hop"
+        assert row["reward_model"] == {"style": "rule", "ground_truth": {"target": [question.answer]}}
+        (message,) = row["prompt"]
+        assert message["role"] == "user"
+        assert question.text in message["content"]
+        assert "Omni-72B" in message["content"]
+        assert row["ability"] == "qa"
+
+
+def test_train_and_val_files_share_no_question(world_folder):
+    train, val = (
+        {row["extra_info"]["question"] for row in read(world_folder / f"{s}.parquet")} for s in ("train", "val")
+    )
+    assert len(train) == 200
+    assert not train & val
+
+
+def test_the_same_command_writes_the_same_bytes(world_folder, tmp_path):
+    main(["data", "--out", str(tmp_path), "--seed", "1", "--train", "200", "--val", "50"])
+    assert (tmp_path / "train.parquet").read_bytes() == (world_folder / "train.parquet").read_bytes()
+
+
+VAL_SETS = ("--val-sets", "nq:test,hotpotqa:dev")
+
+
+def test_without_sets_of_its_own_validation_takes_what_training_leaves(flashrag_root, tmp_path):
+    main(["data", "--out", str(tmp_path), "--qa", str(flashrag_root), "--train", "200", "--val", "40"])
+    train, val = read(tmp_path / "train.parquet"), read(tmp_path / "val.parquet")
+    assert len({row["extra_info"]["question"] for row in train + val}) == 240
+    assert check_parquet(tmp_path / "val.parquet") == {"val"}
+
+
+def test_real_questions_are_shared_evenly_and_validated_on_the_held_out_split(flashrag_root, tmp_path):
+    main(["data", "--out", str(tmp_path), "--qa", str(flashrag_root), "--train", "101", "--val", "30", *VAL_SETS])
+    train, val = read(tmp_path / "train.parquet"), read(tmp_path / "val.parquet")
+    assert Counter(row["data_source"] for row in train) == {"nq": 51, "hotpotqa": 50}
+    assert Counter(row["data_source"] for row in val) == {"nq": 15, "hotpotqa": 15}
+    assert [row["extra_info"]["index"] for row in train] == list(range(101)), "GRPO groups by index over the whole file"
+    assert check_parquet(tmp_path / "val.parquet") == {"val"}
+    assert {row["extra_info"]["id"].split("_")[0] for row in val} == {"test", "dev"}
+    assert all(row["prompt"][0]["content"].endswith("?") for row in train)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--train", "0"], "--train = 0"),
+        (["--two-hop-share", "2"], "two_hop_share = 2.0"),
+        (["--template", "nowhere.txt"], "nowhere.txt"),
+        (["--pool", "nowhere.yaml"], "nowhere.yaml"),
+        (["--qa", "nowhere"], "nowhere"),
+        (["--qa", "ROOT", "--sets", "squad:train"], "squad:train"),
+        (["--qa", "ROOT", "--sets", "nq:train,nq:train"], "twice"),
+        (["--qa", "ROOT", "--sets", "nq:train", "--val-sets", "nq:train"], "cannot both train and validate"),
+        (["--qa", "ROOT", "--sets", "nq"], "must be written <dataset>:<split>"),
+        (["--qa", "ROOT", "--train", "200", "--val", "50"], "only 20 distinct ones are left"),
+        (["--qa", "ROOT", "--train", "9999"], "only 120 distinct ones"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line_and_writes_nothing(flashrag_root, tmp_path, capsys, options, named):
+    out = tmp_path / "out"
+    given = [str(flashrag_root) if option == "ROOT" else option for option in options]
+    assert main(["data", "--out", str(out), *given]) == 2
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,147 @@
+"""The configuration a run is composed of: one estimator switch, budgets that fit, GPU settings of the paper."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from router_r1.errors import ConfigError
+from router_r1.training import configuration as cfg
+
+RUN = {"name": "x", "run_dir": "/x"}
+
+
+def composed(*overrides: str):
+    config = cfg.compose_config(overrides)
+    cfg.set_values(config, RUN)
+    return cfg.resolve(config)
+
+
+@pytest.fixture(autouse=True)
+def _a_machine_without_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_without_a_gpu_the_default_is_the_world_on_the_cpu_with_ppo():
+    c = composed()
+
+    assert (c.trainer.device, c.algorithm.adv_estimator, c.router_r1.sim.enabled) == ("cpu", "gae", True)
+    assert c.actor_rollout_ref.rollout.n == 1
+    assert c.algorithm.use_kl_in_reward
+    cfg.check_settings(c)
+
+
+def test_the_estimator_alone_makes_a_sound_grpo_configuration():
+    c = composed("algorithm.adv_estimator=grpo")
+
+    assert c.actor_rollout_ref.rollout.n >= 2
+    assert c.actor_rollout_ref.actor.use_kl_loss
+    assert not c.algorithm.use_kl_in_reward
+    cfg.check_settings(c)
+
+
+def test_every_turn_and_observation_fits_the_response_and_the_engine():
+    c = composed("router_r1.rollout.max_turns=3")
+    limits = c.router_r1.rollout
+
+    assert c.data.max_response_length == 4 * limits.max_turn_tokens + 3 * limits.max_obs_length
+    assert c.actor_rollout_ref.rollout.max_model_len == c.data.max_prompt_length + c.data.max_response_length
+
+
+@pytest.mark.parametrize("experiment", ["qwen2.5_3b", "llama3.2_3b"])
+def test_gpu_experiments_carry_the_settings_of_the_paper(experiment):
+    c = composed("platform=gpu", f"experiment={experiment}")
+
+    assert "3B-Instruct" in c.actor_rollout_ref.model.path
+    assert (c.data.train_batch_size, c.actor_rollout_ref.actor.ppo_mini_batch_size) == (64, 32)
+    assert (c.actor_rollout_ref.actor.optim.lr, c.critic.optim.lr) == (1e-6, 1e-5)
+    assert c.algorithm.kl_ctrl.kl_coef == 0.001
+    assert c.data.max_prompt_length == 4096
+    assert dict(c.router_r1.rollout) == {"max_turns": 4, "max_turn_tokens": 1024, "max_obs_length": 600}
+    assert c.actor_rollout_ref.rollout.temperature == 1.0
+    assert (c.trainer.total_training_steps, c.trainer.save_freq, c.trainer.test_freq) == (225, 15, 15)
+    assert c.algorithm.adv_estimator == "gae"
+    assert not c.router_r1.sim.enabled
+
+
+def test_gpu_validation_is_greedy():
+    kwargs = composed("platform=gpu").actor_rollout_ref.rollout.val_kwargs
+
+    assert (kwargs.temperature, kwargs.do_sample) == (0, False)
+
+
+def test_with_gpus_the_gpu_experiment_is_chosen_with_as_many_processes(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+
+    c = composed()
+
+    assert (c.trainer.device, c.trainer.n_gpus_per_node) == ("cuda", 4)
+    assert c.actor_rollout_ref.model.path == "Qwen/Qwen2.5-3B-Instruct"
+
+
+def test_two_processes_on_the_cpu_are_declared_to_ray_as_two_slots():
+    assert composed("trainer.n_gpus_per_node=2").ray_kwargs.ray_init.num_gpus == 2
+
+
+def test_the_written_configuration_names_keys_and_never_holds_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("NVIDIA_API_KEY", "nv-secret")
+
+    cfg.dump(composed("platform=gpu"), tmp_path / "config.yaml")
+
+    assert "nv-secret" not in (tmp_path / "config.yaml").read_text()
+
+
+# ---------------------------------------------------------------- the reward's terms
+
+
+@pytest.fixture
+def rewards_file(tmp_path, monkeypatch):
+    """A user's file in the folder that the command is started in."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "own_rewards.py"
+    file.write_text("def brevity(trajectory): return -1.0\ndef wrong(tokens): return 0.0\n")
+    return file
+
+
+def test_by_default_the_reward_is_the_papers_three_terms():
+    assert composed().router_r1.reward.terms == {"format": "format", "outcome": "outcome", "cost": "cost"}
+
+
+def test_a_term_of_ones_own_is_one_override_and_its_weight_another(rewards_file):
+    c = composed(
+        "+router_r1.reward.terms.brevity=own_rewards.py:brevity",
+        "+router_r1.reward.weights.brevity=0.1",
+        "~router_r1.reward.terms.cost",
+        "router_r1.reward.terms.outcome=format",
+    )
+    reward = c.router_r1.reward
+
+    assert list(reward.terms) == ["format", "outcome", "brevity"]
+    assert (reward.terms.outcome, reward.weights.brevity) == ("format", 0.1)
+    cfg.check_settings(c)
+
+
+def test_the_written_configuration_names_a_users_file_by_its_absolute_path_as_workers_start_elsewhere(
+    rewards_file, tmp_path
+):
+    config = cfg.compose_config(["+router_r1.reward.terms.brevity=own_rewards.py:brevity"])
+    cfg.set_values(config, RUN)
+    cfg.dump(config, tmp_path / "config.yaml")
+
+    written = OmegaConf.load(tmp_path / "config.yaml")
+    assert written.router_r1.reward.terms.brevity == f"{rewards_file}:brevity"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+router_r1.reward.terms.own=own_rewards.py:nothing", r"terms\.own = .*has no nothing; it has brevity, wrong"),
+        ("+router_r1.reward.terms.own=own_rewards.py:wrong", r"terms\.own = 'wrong': asks for 'tokens'"),
+        ("+router_r1.reward.terms.own=no_such.py:brevity", r"terms\.own = .*/no_such\.py:brevity': cannot be imported"),
+        ("router_r1.reward.terms.cost=costs", r"terms\.cost = 'costs': is none of format, outcome, cost"),
+        ("+router_r1.reward.weights.own=0.1", r"weights\.own = 0\.1: weighs no term; there are format, outcome, cost"),
+    ],
+)
+def test_a_term_that_cannot_be_had_ends_the_command_before_anything_starts(rewards_file, override, words):
+    with pytest.raises(ConfigError, match=f"^router_r1.reward: {words}"):
+        cfg.check_settings(composed(override))

@@ -1,0 +1,87 @@
+"""The folder of a run: which checkpoint is whole, which metrics count, where the links point."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from router_r1 import runs
+
+
+def checkpoint(run_dir: Path, step: int, *, window: bool = True, model: bool = True) -> Path:
+    folder = run_dir / "checkpoints" / f"global_step_{step}"
+    (folder / "actor").mkdir(parents=True)
+    if model:
+        (folder / "actor" / "huggingface").mkdir()
+    if window:
+        (folder / runs.COST_WINDOW_FILE).write_text("{}")
+    return folder
+
+
+def metric_file(run_dir: Path, start: int, rows: list[tuple[int, dict[str, float]]], tail: str = "") -> None:
+    file = run_dir / "metrics" / f"{start}.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(json.dumps({"step": s, "data": d}) + "\n" for s, d in rows) + tail)
+
+
+def test_the_latest_checkpoint_is_the_one_with_the_highest_step_not_the_last_by_name(tmp_path):
+    checkpoint(tmp_path, 9)
+    newest = checkpoint(tmp_path, 10)
+
+    assert runs.latest_checkpoint(tmp_path) == newest
+    assert runs.step_of(newest) == 10
+
+
+def test_a_checkpoint_whose_writing_was_cut_off_is_passed_over(tmp_path):
+    whole = checkpoint(tmp_path, 20)
+    checkpoint(tmp_path, 40, window=False)
+
+    assert runs.latest_checkpoint(tmp_path) == whole
+
+
+def test_a_checkpoint_whose_model_verl_has_removed_is_passed_over(tmp_path):
+    checkpoint(tmp_path, 20, model=False)
+
+    assert runs.latest_checkpoint(tmp_path) is None
+    assert runs.step_of(None) == 0
+
+
+def test_after_a_resume_the_later_start_of_the_trainer_wins_from_its_first_step_on(tmp_path):
+    metric_file(tmp_path, 0, [(0, {"em": 0.0}), (1, {"em": 0.1}), (2, {"em": 0.2}), (3, {"em": 0.3})])
+    metric_file(tmp_path, 2, [(3, {"em": 0.9}), (4, {"em": 1.0})])
+
+    rows = runs.read_metrics(tmp_path)
+
+    assert {step: row["em"] for step, row in rows.items()} == {0: 0.0, 1: 0.1, 2: 0.2, 3: 0.9, 4: 1.0}
+
+
+def test_the_half_line_of_a_killed_trainer_is_left_out(tmp_path):
+    metric_file(tmp_path, 0, [(1, {"em": 0.5})], tail='{"step": 2, "da')
+
+    assert list(runs.read_metrics(tmp_path)) == [1]
+
+
+def test_a_link_is_relative_and_can_be_moved_to_another_target(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+
+    runs.point(tmp_path / "latest", tmp_path / "a")
+    runs.point(tmp_path / "latest", tmp_path / "b")
+
+    assert (tmp_path / "latest").readlink() == Path("b")
+
+
+def test_provenance_names_commit_and_versions(project_root):
+    head = subprocess.run(["git", "-C", str(project_root), "rev-parse", "HEAD"], capture_output=True, text=True)
+    found = runs.provenance()
+    assert found["commit"] in (head.stdout.strip(), f"{head.stdout.strip()}-dirty")
+    assert found["packages"]["openai"]
+
+
+def test_an_installed_package_has_no_commit_even_inside_somebody_elses_repository(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    installed = tmp_path / "site-packages" / "router_r1"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(runs, "project_root", lambda: installed)
+    assert runs.provenance()["commit"] is None
