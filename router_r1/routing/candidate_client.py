@@ -66,6 +66,11 @@ class CandidateClient:
         self._account = ledger.accounts[candidate.name]
         self._usual_completion = float(candidate.max_tokens)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request holds a permit, here or at an endpoint, and none waits for one."""
+        return self._quota.is_idle and all(client.gate.is_idle and client.quota.is_idle for client in self._clients)
+
     async def ask(self, call: Call) -> Reply:
         """The candidate's reply; `call` says what it took, also when there was none.
 

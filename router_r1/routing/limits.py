@@ -33,6 +33,11 @@ class Gate:
         return len(self._waiting)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no permit is out and nobody waits for one."""
+        return not (self._held or self._waiting)
+
+    @property
     def limit(self) -> int:
         return self._limit
 
@@ -152,6 +157,11 @@ class Quota:
         finally:
             if self.gate:
                 self.gate.release()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is admitted and nobody waits for it."""
+        return self.gate is None or self.gate.is_idle
 
     def settle(self, difference: float) -> None:
         """The tokens of an admitted request turned out `difference` more than was said."""

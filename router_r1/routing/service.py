@@ -79,6 +79,11 @@ class RouteService:
     def __repr__(self) -> str:
         return f"RouteService(pool={self._pool.name!r}, candidates={len(self._pool.candidates)})"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in flight: no permit is held or waited for, and no request is shared."""
+        return not self._flights and all(client.is_idle for client in self._candidates.values())
+
     async def __aenter__(self) -> RouteService:
         return self
 

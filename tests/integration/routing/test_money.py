@@ -146,10 +146,7 @@ async def _balance(endpoint, plan, config):
             if cancelled_ms is not None:
                 loop.call_later(cancelled_ms / 1000, task.cancel)
         routes = await asyncio.gather(*tasks, return_exceptions=True)
-        asked = service._candidates["Small-1B"]
-        gates = [asked._quota.gate, *(client.gate for client in asked._clients)]
-        assert [(gate.held, gate.waiting) for gate in gates] == [(0, 0)] * len(gates)
-        assert not len(service._flights)
+        assert service.is_idle
         await service.aclose()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not {task for task in left if "router_r1" in repr(task.get_coro())}

@@ -212,9 +212,11 @@ async def test_a_cancelled_route_gives_its_slot_back(endpoint):
     async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=1)) as service:
         hanging = asyncio.create_task(service.route("Small-1B", "?"))
         await began.wait()
+        assert not service.is_idle
         hanging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await hanging
+        assert service.is_idle
         assert (await service.route("Small-1B", "?")).reply == "yes"
 
 
