@@ -9,7 +9,7 @@ import pytest
 
 from router_r1.pool import Candidate, Endpoint, EndpointLimits, Price, RoutingPool
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
-from tests.integration.routing.conftest import RESET, always, completion, pool_at, response
+from tests.integration.routing.conftest import RESET, Held, always, completion, pool_at, response
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 GOOD = completion("yes", USAGE)
@@ -122,17 +122,19 @@ async def test_where_every_endpoint_refuses_the_key_there_is_one_request_to_each
 
 
 async def test_candidates_of_one_endpoint_share_its_limit(endpoint):
-    async def behave(number, request):
-        await asyncio.sleep(0.01)
-        return GOOD
-
-    async with endpoint(behave) as server:
-        pool = pool_at(server.base_url, "A", "B")
+    held = Held(3, GOOD)
+    async with endpoint(held) as server, endpoint(always(GOOD)) as elsewhere:
+        candidates = *pool_at(server.base_url, "A", "B").candidates, *pool_at(elsewhere.base_url, "Other").candidates
         limits = EndpointLimits(base_url=server.base_url, max_concurrency=3)
-        pool = RoutingPool(name="test", candidates=pool.candidates, endpoint_limits=(limits,))
+        pool = RoutingPool(name="test", candidates=candidates, endpoint_limits=(limits,))
         async with RouteService(pool) as service:
-            await asyncio.gather(*(service.route(name, f"{i}?") for name in "AB" for i in range(10)))
-    assert server.most_in_flight == 3
+            routes = [asyncio.create_task(service.route(name, f"{i}?")) for name in "AB" for i in range(10)]
+            await held.full.wait()
+            await service.route("Other", "?")  # by its reply a fourth would have been sent too, were one let through
+            assert len(server.requests) == 3
+            held.release.set()
+            await asyncio.gather(*routes)
+    assert (len(server.requests), server.most_in_flight) == (20, 3)
 
 
 async def test_extra_headers_and_body_fields_are_sent(endpoint):
@@ -151,7 +153,7 @@ async def test_an_endpoint_that_keeps_answering_429_is_asked_less_until_it_does_
     async def behave(number, request):
         if server.in_flight > 4:
             return response(429, {}, retry_after="0.02")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # what it takes to answer: only requests that overlap are too many
         return GOOD
 
     config = RoutingConfig(retries=RetryPolicy(max_attempts=50, backoff_s=0.02, backoff_max_s=0.1))
