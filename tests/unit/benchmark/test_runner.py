@@ -70,9 +70,8 @@ def test_no_row_is_lost_whatever_the_sizes_are(sizes, n_samples):
 
 
 def test_the_first_error_ends_all_and_what_was_finished_is_written():
-    sink = io.StringIO()
+    sink, asked = io.StringIO(), [(q, 0) for q in questions_of([9])]
     with pytest.raises(RuntimeError, match="the engine is dead"):
-        asked = [(q, 0) for q in questions_of([9])]
         asyncio.run(roll_out_all(Router(bad="q0-4").answer, POOL, asked, sink, lambda _: None))
     finished = [json.loads(line)["question"] for line in sink.getvalue().splitlines()]
     assert finished == [f"q0-{i}" for i in range(4)]

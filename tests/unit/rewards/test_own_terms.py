@@ -13,7 +13,7 @@ import pytest
 from router_r1.errors import ConfigError, validated
 from router_r1.rewards.rubric import RewardConfig, Rubric, score
 from router_r1.rewards.terms import ARGUMENTS, BUILT_IN
-from tests.rewards.trajectories import TELL, routed, said, trajectory
+from tests.unit.rewards.trajectories import TELL, routed, said, trajectory
 
 PAPER = {"format": "format", "outcome": "outcome", "cost": "cost"}
 BREVITY = """
