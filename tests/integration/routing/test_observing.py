@@ -52,7 +52,6 @@ async def test_every_route_leaves_one_line_that_says_what_came_of_it(endpoint, t
         "endpoint": host,
         "error": "",
         "attempts": 1,
-        "hedges": 0,
         "prompt_tokens": 10,
         "completion_tokens": 7,
         "usage_estimated": False,
@@ -101,7 +100,7 @@ async def test_metrics_are_served_to_prometheus(endpoint):
 
 
 async def test_no_key_is_traced_measured_or_cached(endpoint, monkeypatch, tmp_path):
-    """PITFALLS 23, and given an endpoint that repeats the key in all it says."""
+    """Given an endpoint that repeats the key in all it says."""
     monkeypatch.setenv(KEY, SECRET)
 
     async def behave(number, request):
