@@ -159,7 +159,7 @@ def _without_main_module() -> Iterator[None]:
     would start another engine there. The engine needs nothing of it.
     """
     main = sys.modules["__main__"]
-    kept = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    kept: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
     main.__spec__ = None
     try:
         yield
