@@ -1,10 +1,11 @@
-"""A data set of your own: here, one in CSV files with the columns `question` and `answers` (several, separated by |).
+r"""A data set of your own: here, one in CSV files with the columns `question` and `answers` (several, separated by |).
 
-    router-r1 data train --source examples/own_dataset.py:CsvFolder --data-root my_csv --data-sources people --model tiny
-    router-r1 data validation --source examples/own_dataset.py:CsvFolder --data-root my_csv --data-sources people --model tiny
+    router-r1 data train --source examples/own_dataset.py:CsvFolder --data-root my_csv --data-sources people \
+        --model tiny --out data
 
-read `my_csv/people/train.csv` and `test.csv`, and write question files to train and validate on (docs/extending.md).
-`python examples/own_dataset.py my_csv` makes such a folder to try it with: questions of the simulated world.
+reads `my_csv/people/train.csv` and writes a question file to train on; `data validation` reads `test.csv` for one to
+validate on. docs/extending.md says how to train on them. `python examples/own_dataset.py my_csv` makes such a folder to
+try it with: questions of the simulated world.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def questions_of_rows(
     """The good ones of the rows, in their order; bad ones are logged with their place, and left out.
 
     Args:
-        rows: (place of the row for texts, a mapping with `id`, `question` and `golden_answers`, or such a line of JSON).
+        rows: (place of the row for texts, a dict with `id`, `question` and `golden_answers`, or such a line of JSON).
         source: where they come from, for texts.
 
     Raises:
