@@ -1,17 +1,16 @@
 r"""A data set of your own: here, one in CSV files with the columns `question` and `answers` (several, separated by |).
 
-    router-r1 data train --source examples/own_dataset.py:CsvFolder --data-root my_csv --data-sources people \
-        --model tiny --out data
+    router-r1 data train --source examples/own_dataset.py:CsvFolder --data-root data/my_csv \
+        --data-sources people --model tiny
 
-reads `my_csv/people/train.csv` and writes a question file to train on; `data validation` reads `test.csv` for one to
-validate on. docs/extending.md says how to train on them. `python examples/own_dataset.py my_csv` makes such a folder to
-try it with: questions of the simulated world.
+reads `data/my_csv/people/train.csv` and writes a question file to train on; `data validation` reads `test.csv` for one to
+validate on. docs/extending.md says how to train on them. `python examples/own_dataset.py` makes such a folder to try it
+with: questions of the simulated world.
 """
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,4 +57,4 @@ def write_sample(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_sample(Path(sys.argv[1] if len(sys.argv) > 1 else "my_csv"))
+    write_sample(Path("data/my_csv"))
