@@ -3,9 +3,9 @@ r"""A data set of your own: here, one in CSV files with the columns `question` a
     router-r1 data train --source examples/own_dataset.py:CsvFolder --data-root data/my_csv \
         --data-sources people --model tiny
 
-reads `data/my_csv/people/train.csv` and writes a question file to train on; `data validation` reads `test.csv` for one to
-validate on. docs/extending.md says how to train on them. `python examples/own_dataset.py` makes such a folder to try it
-with: questions of the simulated world.
+reads `data/my_csv/people/train.csv` and writes a question file to train on; `data validation` reads `test.csv` for one
+to validate on. docs/extending.md says how to train on them. `python examples/own_dataset.py` makes such a folder to try
+it with: questions of the simulated world.
 """
 
 from __future__ import annotations
