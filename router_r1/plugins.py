@@ -10,8 +10,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from router_r1.errors import ConfigError
@@ -40,7 +41,7 @@ def load_object(source: object, key: str, written: str) -> Any:
         words = " ".join(str(fault).split())
         raise ConfigError(source, key, written, f"cannot be imported: {type(fault).__name__}: {words}") from fault
     if not hasattr(module, name):
-        there = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
+        there = ", ".join(_own_names(module)) or "nothing"
         raise ConfigError(source, key, written, f"{place} has no {name}; it has {there}")
     return getattr(module, name)
 
@@ -94,7 +95,52 @@ def check_asks(source: object, key: str, function: Callable[..., Any], available
             raise ConfigError(source, key, name, f"takes {parameter.name!r} by position only, and is called by name")
         is_free = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if not is_free and parameter.default is parameter.empty and parameter.name not in there:
-            raise ConfigError(source, key, name, f"asks for {parameter.name!r}; it can have {', '.join(there)}")
+            can_have = ", ".join(there) or "nothing"
+            raise ConfigError(source, key, name, f"asks for {parameter.name!r}; it can have {can_have}")
+
+
+def check_call(source: object, key: str, owner: object, name: str, *, arguments: Sequence[str], waits: bool) -> None:
+    """See that a user's class, or an object of it, has a method that can be called as it will be.
+
+    Args:
+        owner: the object, or the class that it will be of.
+        name: of the method.
+        arguments: names of what it is called with; one written `name=` is passed by name, the others by position.
+        waits: it must be asynchronous.
+
+    Raises:
+        ConfigError: there is no such method, or it is called otherwise.
+    """
+    method = getattr(owner, name, None)
+    kind = owner if isinstance(owner, type) else type(owner)
+    shown = f"{kind.__qualname__}.{name}"
+    wanted = f"{'async ' if waits else ''}def {name}({signature_of(arguments)})"
+    if not callable(method):
+        raise ConfigError(source, key, kind.__qualname__, f"must have a method {name}: {wanted}")
+    if waits and not inspect.iscoroutinefunction(inspect.unwrap(method)):
+        raise ConfigError(source, key, shown, f"must be asynchronous: {wanted}")
+    by_name = {argument.removesuffix("="): "" for argument in arguments if argument.endswith("=")}
+    is_unbound = kind is owner and inspect.isfunction(inspect.getattr_static(owner, name))
+    try:
+        inspect.signature(method).bind(*[""] * (len(arguments) - len(by_name) + is_unbound), **by_name)
+    except TypeError as fault:
+        raise ConfigError(source, key, shown, f"cannot be called: {fault}; must be {wanted}") from None
+
+
+def signature_of(arguments: Sequence[str]) -> str:
+    """As it is written: `self, question, *, request_id`."""
+    by_position = [argument for argument in arguments if not argument.endswith("=")]
+    by_name = [argument.removesuffix("=") for argument in arguments if argument.endswith("=")]
+    return ", ".join(["self", *by_position, *(["*", *by_name] if by_name else [])])
+
+
+def _own_names(module: ModuleType) -> list[str]:
+    """What a module defines: not what it imports."""
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    )
 
 
 def _module(name: str) -> Any:

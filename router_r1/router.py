@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from router_r1.checkpoints import with_weights
 from router_r1.errors import ConfigError, validated
+from router_r1.event_loops import LoopThread
+from router_r1.methods import CheckedMethod
 from router_r1.plugins import call_with
 from router_r1.pool import RoutingPool, load_pool
 from router_r1.prompts import checked_question, render_messages
 from router_r1.protocol import Trajectory, Turn
-from router_r1.rollout.backends import OpenPolicy
+from router_r1.rollout.backends import OpenPolicy, open_policy
 from router_r1.rollout.loop import run_trajectory
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.tokens import encode_prompt
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from router_r1.methods import Method
-
-T = TypeVar("T")
 
 
 class Router:
@@ -137,10 +135,10 @@ class Opening:
 
     def __init__(self, settings: RouterSettings, *, quick_start: bool) -> None:
         self._settings, self._quick_start = settings, quick_start
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
 
     def __enter__(self) -> Router:
-        self._thread = _LoopThread()
+        self._thread = LoopThread()
         try:
             self._context = open_router(self._settings, quick_start=self._quick_start)
             router = self._thread.run(self._context.__aenter__())
@@ -169,28 +167,6 @@ class Opening:
         return await self._context.__aexit__(kind, error, traceback)
 
 
-class _LoopThread:
-    """An event loop in a thread of its own: a notebook's own loop is running, and cannot be waited in."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="router-r1", daemon=True)
-        self._thread.start()
-
-    def run(self, call: Coroutine[Any, Any, T]) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(call, self.loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
 @asynccontextmanager
 async def open_router(
     settings: RouterSettings, *, tokenizer: PreTrainedTokenizerBase | None = None, quick_start: bool = False
@@ -212,8 +188,9 @@ async def open_router(
         if model is not None and not options.base_url:
             model = await asyncio.to_thread(with_weights, model)
         policy = await stack.enter_async_context(
-            call_with(
+            open_policy(
                 settings.backend,
+                options.backend,
                 model_path=model,
                 base_urls=options.base_url,
                 replicas=options.replicas,
@@ -236,7 +213,8 @@ async def open_method(settings: RouterSettings) -> AsyncIterator[tuple[Method, R
     async with AsyncExitStack() as stack:
         pool = await _open_pool(settings, stack)
         routes = await stack.enter_async_context(RouteService(pool, config=settings.options.routing))
-        yield call_with(settings.method, pool=pool, routes=routes, settings=settings), pool
+        method = call_with(settings.method, pool=pool, routes=routes, settings=settings)
+        yield CheckedMethod(method, settings.options.method), pool
 
 
 async def _open_pool(settings: RouterSettings, stack: AsyncExitStack) -> RoutingPool:

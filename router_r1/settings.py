@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_r1 import runs
 from router_r1.checkpoints import find_policy, newest_policy
 from router_r1.errors import ConfigError
-from router_r1.methods import METHOD_ARGUMENTS, METHODS
+from router_r1.methods import METHOD_ARGUMENTS, METHODS, check_method
 from router_r1.plugins import check_asks, find
 from router_r1.pool import RoutingPool, check_api_keys, load_pool
 from router_r1.project_files import pool_file
@@ -142,6 +142,8 @@ def make_settings(options: RouterOptions) -> RouterSettings:
     method = find("command line", "--method", options.method, METHODS) if options.method else None
     if method:
         check_asks("command line", "--method", method, METHOD_ARGUMENTS)
+        if isinstance(method, type):
+            check_method(method)
     run_dir = _find_run(options)
     run = runs.read_run_json(run_dir) if run_dir else {}
     model_path = None if method else _model_path(options, run_dir)

@@ -40,7 +40,8 @@ def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
 
     `em`, `f1` and `format_ok` are shares; `em_low` and `em_high` bound the 95 % bootstrap interval of `em`; `raw_cost`
     (micro-USD of output), `spend_usd`, `routes`, `turns` and token counts are means per trajectory; latencies are in
-    seconds; `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories.
+    seconds; `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories. The
+    `format_ok` of a method without a policy is 1: it has no format to keep.
 
     Args:
         candidates: the names of the pool.

@@ -57,7 +57,7 @@ class Record(TrajectoryRecord):
     golden_answers: list[str]
     em: float
     f1: float
-    format_error: str  # the broken rule; "" if the format is valid
+    format_error: str  # the broken rule; "" if the format is valid, or if there is no policy that had to keep to it
     latency_s: float  # from its first request to its end, with all others in flight
 
 
@@ -96,7 +96,7 @@ def benchmark_record(
         "golden_answers": list(question.question.golden_answers),
         "em": reward.em,
         "f1": reward.f1,
-        "format_error": reward.format_error,
+        "format_error": reward.format_error if any(trajectory.response_mask) else "",
         "latency_s": latency_s,
         **trajectory_record(trajectory),
     }

@@ -29,6 +29,7 @@ from router_r1.benchmark.records import Record, append, appending, benchmark_rec
 from router_r1.benchmark.report import write_report
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
+from router_r1.event_loops import wait_for
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
@@ -99,7 +100,7 @@ class Benchmark:
             RuntimeError: the engine or the policy's endpoint failed; finished trajectories are in the folder.
         """
         calls = run_benchmark(self.settings, self.questions, self.folder, n_samples=self.n_samples, done=self._done)
-        records = asyncio.run(calls)
+        records = wait_for(calls)
         facts = self._facts()
         results = summarise(records, self.settings.pool.names)
         write_results(self.folder, results, facts)
@@ -110,6 +111,8 @@ class Benchmark:
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
         notes = ["these are the figures of the questions asked, not of the whole data sets"]
+        if self.settings.method:
+            notes.insert(0, f"what was asked is the method {self.settings.options.method}, not a trained router")
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
         return notes

@@ -49,7 +49,7 @@ def summary_sheet(results: Results) -> Sheet:
             ("EM", [f"{row['em']:.3f}" for row in rows]),
             ("95 % interval", [f"{row['em_low']:.2f}-{row['em_high']:.2f}" for row in rows]),
             ("F1", [f"{row['f1']:.3f}" for row in rows]),
-            ("format kept", [f"{row['format_ok']:.3f}" for row in rows]),
+            ("format kept", [f"{row['format_ok']:.3f}" if row["policy_tokens"] else "-" for row in rows]),
             ("questions", [f"{row['n']:.0f}" for row in rows]),
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -19,9 +20,9 @@ from router_r1.cli.running import exit_code_of
 from router_r1.datasets.flashrag import FlashragFolder, FlashragHub
 from router_r1.datasets.parquet import write_parquet
 from router_r1.datasets.selection import BENCHMARKS, Draw, draw, held_out_questions, rows_of
-from router_r1.datasets.source import MAX_BAD_SHARE, DatasetSource, held_out_split
+from router_r1.datasets.source import MAX_BAD_SHARE, SOURCE_ARGUMENTS, CheckedSource, DatasetSource, held_out_split
 from router_r1.errors import ConfigError
-from router_r1.plugins import load_object
+from router_r1.plugins import call_with, check_asks, load_object
 from router_r1.pool import load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
@@ -41,7 +42,7 @@ class DataOptions(BaseModel):
     data_root: str | None = None
     """Folder in FlashRAG's layout, ROOT/<dataset>/<split>.jsonl (default: $DATA_ROOT, or else the hub)."""
     source: str | None = None
-    """Instead of --data-root: a dotted path to a data set source of your own."""
+    """Instead of FlashRAG's layout: a dotted path to a data set source of your own; --data-root is for it, then."""
     pool: str | None = None
     """Pool whose candidates the prompts offer, a file or a name (default: paper; for tiny: sim)."""
     out: Path = Path("data")
@@ -142,12 +143,24 @@ def _write_tests(job: _Job) -> Written:
 
 def _source(options: DataOptions) -> DatasetSource:
     if options.source is not None:
-        if options.data_root is not None:
-            raise ConfigError("command line", "--source", options.source, "does not go with --data-root")
-        source: DatasetSource = load_object("command line", "--source", options.source)()
-        return source
+        return _own_source(options.source, options.data_root)
     root = options.data_root or os.environ.get("DATA_ROOT")
     return FlashragFolder(root) if root else FlashragHub()
+
+
+def _own_source(written: str, data_root: str | None) -> DatasetSource:
+    """What the user's class or function makes. It gets the folder of --data-root if it asks for it."""
+    make = load_object("command line", "--source", written)
+    there = {} if data_root is None else {"data_root": data_root}
+    check_asks("command line", "--source", make, SOURCE_ARGUMENTS)
+    asked = [parameter for parameter in inspect.signature(make).parameters.values() if parameter.name == "data_root"]
+    if data_root is not None and not asked:
+        raise ConfigError(
+            "command line", "--data-root", data_root, f"{written} does not ask for data_root; leave it out"
+        )
+    if data_root is None and asked and asked[0].default is asked[0].empty:
+        raise ConfigError("command line", "--data-root", None, f"is needed: {written} asks for data_root")
+    return CheckedSource(call_with(make, **there), written)
 
 
 def _run(data_sources: str, n: str, options: DataOptions, write: Write) -> int:

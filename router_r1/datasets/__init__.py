@@ -1,12 +1,21 @@
 """Questions with golden answers: where they are read from, how they are drawn, and the parquet rows made of them."""
 
-from router_r1.datasets.flashrag import HUB, FlashragFolder, FlashragHub, flashrag_file, list_splits, read_questions
+from router_r1.datasets.flashrag import (
+    HUB,
+    FlashragFolder,
+    FlashragHub,
+    flashrag_file,
+    list_splits,
+    questions_of_rows,
+    read_questions,
+)
 from router_r1.datasets.parquet import Messages, check_parquet, parquet_schema, question_row, write_parquet
 from router_r1.datasets.selection import rows_from_flashrag
-from router_r1.datasets.source import DatasetSource, Question, Questions, normalise_question
+from router_r1.datasets.source import CheckedSource, DatasetSource, Question, Questions, normalise_question
 
 __all__ = [
     "HUB",
+    "CheckedSource",
     "DatasetSource",
     "FlashragFolder",
     "FlashragHub",
@@ -19,6 +28,7 @@ __all__ = [
     "normalise_question",
     "parquet_schema",
     "question_row",
+    "questions_of_rows",
     "read_questions",
     "rows_from_flashrag",
     "write_parquet",

@@ -34,7 +34,7 @@ class FlashragFolder:
 
     def read(self, dataset: str, split: str, *, max_bad_share: float = MAX_BAD_SHARE) -> Questions:
         path = flashrag_file(self.root, dataset, split)
-        return _checked(_lines(path), str(path), max_bad_share)
+        return questions_of_rows(_lines(path), str(path), max_bad_share)
 
 
 class FlashragHub:
@@ -59,7 +59,9 @@ class FlashragHub:
 
         source = f"{self.repository} {dataset}:{split}"
         rows = self._ask(datasets.load_dataset, self.repository, dataset, split=split)
-        return _checked(((f"{source}:{number}", row) for number, row in enumerate(rows)), source, max_bad_share)
+        return questions_of_rows(
+            ((f"{source}:{number}", row) for number, row in enumerate(rows)), source, max_bad_share
+        )
 
     def _ask(self, call: Any, *args: Any, **options: Any) -> Any:
         from datasets.exceptions import DatasetsError
@@ -101,7 +103,7 @@ def read_questions(path: str | Path, *, max_bad_share: float = MAX_BAD_SHARE) ->
     Raises:
         ConfigError: the file cannot be read or is empty, or more than `max_bad_share` of its rows are bad.
     """
-    return _checked(_lines(Path(path)), str(path), max_bad_share).items
+    return questions_of_rows(_lines(Path(path)), str(path), max_bad_share).items
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -119,7 +121,18 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
         raise ConfigError(path, "", None, f"cannot be read: {fault.strerror}; give a JSONL file") from fault
 
 
-def _checked(rows: Iterable[tuple[str, object]], source: str, max_bad_share: float) -> Questions:
+def questions_of_rows(
+    rows: Iterable[tuple[str, object]], source: object, max_bad_share: float = MAX_BAD_SHARE
+) -> Questions:
+    """The good ones of the rows, in their order; bad ones are logged with their place, and left out.
+
+    Args:
+        rows: (place of the row for texts, a dict with `id`, `question` and `golden_answers`, or such a line of JSON).
+        source: where they come from, for texts.
+
+    Raises:
+        ConfigError: there is no row, or more than `max_bad_share` of them are bad.
+    """
     items: list[Question] = []
     faults: list[tuple[str, str]] = []
     for place, row in rows:
@@ -129,7 +142,7 @@ def _checked(rows: Iterable[tuple[str, object]], source: str, max_bad_share: flo
             faults.append((place, str(fault)))
     total = len(items) + len(faults)
     if total == 0:
-        raise ConfigError(source, "", None, "holds no rows; each line must be a JSON object")
+        raise ConfigError(source, "", None, "holds no rows; each must have id, question and golden_answers")
     if len(faults) > max_bad_share * total:
         place, reason = faults[0]
         raise ConfigError(

@@ -5,11 +5,13 @@ A back end of the user's is a function like those here, in a file of their own, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from router_r1.errors import ConfigError
+from router_r1.plugins import call_with, check_call
 from router_r1.rollout.http_policy import http_policy
 from router_r1.rollout.policy import Policy
 from router_r1.rollout.ray_policy import ray_policy
@@ -101,6 +103,33 @@ async def open_ray(
         seed=seed,
     ) as policy:
         yield OpenPolicy(policy, model_path, policy.max_model_len)
+
+
+@asynccontextmanager
+async def open_policy(backend: Backend, written: str | None, **available: Any) -> AsyncIterator[OpenPolicy]:
+    """Start a back end with those of the arguments that it asks for, and stop it on the way out.
+
+    Args:
+        written: how the user named it.
+        available: all of `BACKEND_ARGUMENTS`.
+
+    Raises:
+        ConfigError: a back end of the user's that opens no policy; or as the back end itself.
+    """
+    opening: object = call_with(backend, **available)
+    if not isinstance(opening, AbstractAsyncContextManager):
+        if isinstance(opening, Coroutine):
+            opening.close()
+        remedy = "must be an asynchronous context manager: write @asynccontextmanager above async def, and yield"
+        raise ConfigError("command line", "--backend", written, remedy)
+    opened: object
+    async with opening as opened:
+        if not isinstance(opened, OpenPolicy):
+            remedy = f"yields an object of the class {type(opened).__qualname__}; must yield an OpenPolicy"
+            raise ConfigError("command line", "--backend", written, remedy)
+        asked = ("token_ids", "max_tokens=", "stop=", "request_id=")
+        check_call("command line", "--backend", opened.policy, "generate", arguments=asked, waits=True)
+        yield opened
 
 
 BACKENDS: dict[str, Backend] = {"vllm": open_vllm, "http": open_http, "ray": open_ray}

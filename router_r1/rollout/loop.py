@@ -171,6 +171,9 @@ def _check_budget(
 
 
 def _check_generation(generation: Generation, max_tokens: int, request_id: str) -> None:
+    if not isinstance(generation, Generation):
+        kind = type(generation).__qualname__  # type: ignore[unreachable]
+        raise RuntimeError(f"{request_id}: the policy returned an object of the class {kind}; must be a Generation")
     num_tokens, num_logprobs = len(generation.token_ids), len(generation.logprobs)
     if num_logprobs not in (0, num_tokens):
         raise RuntimeError(f"{request_id}: the policy returned {num_tokens} tokens but {num_logprobs} log-probs")

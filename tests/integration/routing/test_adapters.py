@@ -303,7 +303,7 @@ async def test_a_key_in_another_form_is_starred_out_of_what_the_endpoint_says_to
 @pytest.mark.parametrize(
     ("name", "old", "new", "told"),
     [
-        ("Letter", "", "", "has no Letter; it has Completion, Letters"),
+        ("Letter", "", "", "has no Letter; it has Letters"),
         ("Letters", "def read", "def reed", "has no method read(answer)"),
         (
             "Letters",

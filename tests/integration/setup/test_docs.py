@@ -55,7 +55,7 @@ def site(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(project_root: Path, tmp_path: Path) -> Path:
     """A copy whose pages may be broken."""
-    for folder in ("docs", "scripts"):
+    for folder in ("docs", "scripts", "examples"):
         shutil.copytree(project_root / folder, tmp_path / folder)
     shutil.copy(project_root / "mkdocs.yml", tmp_path)
     (tmp_path / "router_r1").symlink_to(project_root / "router_r1")
