@@ -57,8 +57,9 @@ def test_its_picture_of_the_trajectory_is_whole(stored):
 @pytest.mark.slow
 def test_it_does_what_is_stored(stored, folder, project_root, monkeypatch):
     """In a kernel, where an event loop is running already: opening, asking, closing and a benchmark."""
-    pytest.importorskip("ipykernel")
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    import nbclient
+    import nbformat
+
     monkeypatch.setenv("PYTHONPATH", str(project_root))
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(folder / "jupyter"))
