@@ -75,7 +75,7 @@ async def test_a_passing_status_is_tried_again(endpoint, status):
 
 @pytest.mark.parametrize("fault", [*MALFORMED, *BROKEN])
 async def test_a_fault_that_stays_makes_a_failed_route_after_four_tries(endpoint, fault):
-    """PITFALLS 19: null content, no choices, and all else that is no reply costs one route, not the batch."""
+    """Null content, no choices, and all else that is no reply costs one route, not the batch."""
     async with endpoint(always((MALFORMED | BROKEN)[fault])) as server:
         route = await ask(server.base_url)
     assert (route.failed, route.reply, route.attempts) == (True, "", 4)
@@ -106,7 +106,7 @@ async def test_a_reply_without_text_that_was_charged_is_spent_money(endpoint):
     ],
 )
 async def test_a_permanent_status_fails_at_once_and_tells_the_remedy(endpoint, monkeypatch, status, remedy):
-    """PITFALLS 18."""
+    """A wrong key does not get right by asking again: no second attempt, and the route says what would help."""
     monkeypatch.setenv(KEY, "nvapi-verysecret")
     async with endpoint(always(response(status, {"error": {"message": "no"}}))) as server:
         route = await ask(server.base_url, policy=RetryPolicy(), api_key_env=KEY)
@@ -168,7 +168,7 @@ def test_retry_after_is_read_as_seconds_or_date(header, seconds):
 
 
 async def test_a_hanging_endpoint_times_out_and_the_route_ends_within_its_bound(endpoint):
-    """PITFALLS 18."""
+    """One endpoint that never answers must not hold up a whole batch."""
 
     async def hang(number, request):
         await asyncio.Event().wait()
@@ -227,7 +227,7 @@ def echo(request) -> str:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 200])
 async def test_no_key_reaches_an_error_a_log_or_a_repr(endpoint, monkeypatch, caplog, status):
-    """PITFALLS 23. Given an endpoint that repeats the header, the bare key, and pieces of it; all logs at DEBUG."""
+    """Given an endpoint that repeats the header, the bare key, and pieces of it; all logs at DEBUG."""
 
     async def behave(number, request):
         key = echo(request).removeprefix("Bearer ")

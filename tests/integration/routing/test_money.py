@@ -45,7 +45,7 @@ def test_one_routes_float_is_the_exact_amount_again(routes):
 
 
 async def test_prompt_and_completion_tokens_are_charged_at_their_own_prices(endpoint):
-    """PITFALLS 22."""
+    """What is really spent counts the prompt too; the raw cost of the reward does not."""
     async with endpoint(always(completion("yes", USAGE))) as server, RouteService(pool_at(server.base_url)) as service:
         route = await service.route("Small-1B", "?")
     assert exact_usd(route.spend_usd) == service.ledger.spent_usd == ONE

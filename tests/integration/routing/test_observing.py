@@ -101,7 +101,7 @@ async def test_metrics_are_served_to_prometheus(endpoint):
 
 
 async def test_no_key_is_traced_measured_or_cached(endpoint, monkeypatch, tmp_path):
-    """PITFALLS 23, and given an endpoint that repeats the key in all it says."""
+    """Given an endpoint that repeats the key in all it says."""
     monkeypatch.setenv(KEY, SECRET)
 
     async def behave(number, request):

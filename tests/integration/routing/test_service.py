@@ -50,7 +50,7 @@ async def test_a_reply_comes_back_with_its_tokens_cost_and_spend(endpoint):
     "query", ["What does 3:1 mean at 12:30?", "{braces} 100 % \\n", "東京はどこ?\nnew line", "\ud800?"]
 )
 async def test_a_query_arrives_whole(endpoint, query):
-    """PITFALLS 16."""
+    """Nothing in a sub-query, neither quotes nor braces nor line breaks, is lost on its way to the candidate."""
     async with endpoint(always(completion("yes", USAGE))) as server:
         route = await ask(server.base_url, query)
     assert not route.failed
@@ -92,7 +92,7 @@ async def test_reasoning_that_fills_max_tokens_is_a_fault_that_another_try_canno
     ],
 )
 async def test_without_usage_the_reply_is_kept_and_its_tokens_are_estimated(endpoint, usage, prompt, completed):
-    """PITFALLS 19."""
+    """A reply that has come is not lost for want of a count: what it cost is estimated, and marked so."""
     async with endpoint(always(completion("Austen", usage))) as server:
         route = await ask(server.base_url, "Who? When?")
     assert (route.reply, route.failed, route.usage_estimated) == ("Austen", False, True)
@@ -170,7 +170,7 @@ async def test_fifty_routes_in_flight_advance_independently(endpoint):
 
 
 async def test_no_trajectory_waits_for_anothers_turn(endpoint):
-    """PITFALLS 21: one trajectory's first route hangs until all the others have come to their end."""
+    """One trajectory's first route hangs until all the others have come to their end."""
     others_done = asyncio.Event()
 
     async def behave(number, request):
@@ -219,7 +219,7 @@ async def test_a_cancelled_route_gives_its_slot_back(endpoint):
 
 
 async def test_one_service_keeps_its_connection(endpoint):
-    """PITFALLS 20."""
+    """A client of its own for every request would open, and leave open, a connection for each."""
     async with (
         endpoint(always(completion("yes", USAGE))) as server,
         RouteService(pool_at(server.base_url, "A", "B")) as service,
@@ -239,7 +239,7 @@ async def test_an_idle_connection_is_given_up_before_uvicorn_does_it_after_five_
 
 
 async def test_two_services_share_neither_address_nor_key(endpoint, monkeypatch):
-    """PITFALLS 20."""
+    """Address and key belong to a service: no global client, and no variable of the environment, is shared."""
     behave = always(completion("yes", USAGE))
     async with endpoint(behave) as first, endpoint(behave) as second:
         services = []
@@ -295,7 +295,7 @@ async def test_a_key_that_is_unset_is_a_configuration_error(endpoint, monkeypatc
 
 
 async def test_a_part_of_a_name_reaches_nobody(endpoint):
-    """PITFALLS 17: mixtral-8x7b must not ask 8x22b."""
+    """Names match whole: mixtral-8x7b must not ask 8x22b."""
     async with endpoint(always(completion("yes", USAGE))) as server:
         pool = pool_at(server.base_url, "Mixtral-8x22B", "Qwen-7B")
         async with RouteService(pool) as service:

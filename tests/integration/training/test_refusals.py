@@ -213,7 +213,7 @@ def test_a_run_is_never_started_over_an_earlier_one_of_the_same_name(tmp_path, c
 
 
 def test_a_key_that_the_endpoint_refuses_ends_the_run_before_it_starts(refusal, own_data, pool_file, monkeypatch):
-    """PITFALLS 18: within seconds, with one request per candidate."""
+    """Within seconds, with one request per candidate."""
     asked: list[str] = []
 
     class Refuses(BaseHTTPRequestHandler):
