@@ -11,7 +11,7 @@ import pytest
 from router_r1.benchmark.records import read_records
 from router_r1.errors import ConfigError
 from router_r1.rollout.policy import Generation
-from router_r1.rollout.ray_policy import _resources
+from router_r1.rollout.ray_policy import engine_resources
 from router_r1.rollout.replicas import ReplicatedPolicy, shortest
 from tests.doubles.commands import bench as main
 from tests.integration.conftest import CAPITALS, PolicyServer, write_questions
@@ -103,9 +103,9 @@ def test_the_shortest_known_length_bounds_them_all():
 
 def test_more_engines_than_the_clusters_gpus_are_refused_before_any_is_started():
     with pytest.raises(ConfigError, match=r"--replicas = 3: need 6 GPUs, and the cluster has 4"):
-        _resources({"GPU": 4.0, "CPU": 8.0}, 3, 2)
-    assert _resources({"GPU": 4.0}, 2, 2)["num_gpus"] == 2
-    assert _resources({"CPU": 2.0}, 4, 1)["num_cpus"] == 0.5
+        engine_resources({"GPU": 4.0, "CPU": 8.0}, 3, 2)
+    assert engine_resources({"GPU": 4.0}, 2, 2)["num_gpus"] == 2
+    assert engine_resources({"CPU": 2.0}, 4, 1)["num_cpus"] == 0.5
 
 
 def test_replicas_and_servers_exclude_each_other(servers, tmp_path, pool_file, model_folder, capfd):

@@ -11,8 +11,8 @@ import pytest
 
 from router_r1.benchmark.records import read_records
 from router_r1.datasets import FlashragFolder
-from router_r1.datasets.source import held_out_split
 from router_r1.datasets.selection import BENCHMARKS
+from router_r1.datasets.source import held_out_split
 from router_r1.rewards.outcome import exact_match
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from tests.doubles.commands import bench as main

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from router_r1.datasets import HUB, FlashragFolder, FlashragHub, check_parquet
-from router_r1.datasets.source import held_out_split
 from router_r1.datasets.parquet import read_provenance
 from router_r1.datasets.selection import BENCHMARKS, draw
+from router_r1.datasets.source import held_out_split
 from router_r1.pool import load_pool
 from tests.doubles.commands import data_benchmarks, data_train, data_validation
 

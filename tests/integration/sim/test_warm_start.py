@@ -321,9 +321,7 @@ def test_the_shipped_policy_is_what_the_script_builds_today(pool, template):
     record = json.loads((SHIPPED_POLICY / RECORD).read_text())
 
     today = fingerprint(record["seed"], pool, template, WarmStartConfig())
-    assert record["fingerprint"] == today, (
-        "build it again: router-r1 sim warm-start --out DIR --seed 0"
-    )
+    assert record["fingerprint"] == today, "build it again: router-r1 sim warm-start --out DIR --seed 0"
 
 
 def test_the_shipped_tokenizer_is_the_one_that_the_script_builds_today(pool, template):
