@@ -2,16 +2,18 @@
 
 from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
 from router_r1.pool.loading import load_pool
+from router_r1.pool.messages import Message
 from router_r1.pool.pricing import exact_usd, raw_cost, spend, spend_usd
 from router_r1.pool.schema import CallSettings, Candidate, Endpoint, EndpointLimits, Price, RoutingPool
 
 __all__ = [
     "CallSettings",
     "Candidate",
+    "Endpoint",
     "EndpointLimits",
+    "Message",
     "Price",
     "RoutingPool",
-    "Endpoint",
     "check_api_keys",
     "exact_usd",
     "load_pool",

@@ -55,7 +55,7 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
     """Read a routing pool.
 
     Args:
-        path: a pool file (YAML): `name`, `defaults` (optional), `candidates`.
+        path: a pool file (YAML): `name`, `candidates`, and optionally `simulated`, `defaults`, `endpoint_limits`.
         base_url: the endpoint of every candidate, instead of what the file says.
 
     Raises:

@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
+from router_r1.plugins import anchored
+from router_r1.pool.messages import Message, MessageTemplate, SystemTemplate, fill
+
 
 def _single_spaced(text: str) -> str:
     text = " ".join(text.split())
@@ -56,6 +59,16 @@ def _variable(name: str) -> str:
     return name
 
 
+def _adapter(written: str) -> str:
+    """A name or dotted path; a file's is made absolute, for a process that asks from another folder."""
+    if not written.strip():
+        raise PydanticCustomError("empty", "must not be empty; leave it out for OpenAI's API")
+    try:
+        return anchored(written.strip())
+    except RuntimeError as fault:  # a ~user whom there is not
+        raise PydanticCustomError("path", "is not a path: {fault}", {"fault": str(fault)}) from fault
+
+
 _KEY_LIKE = re.compile(r"authorization|cookie|key|token|secret|password", re.IGNORECASE)
 _OWN_FIELDS = {"model", "messages", "temperature", "max_tokens", "stream", "n"}
 
@@ -78,6 +91,7 @@ def _extra_body(body: dict[str, Any]) -> dict[str, Any]:
 Text = Annotated[str, AfterValidator(_single_spaced)]
 Name = Annotated[str, AfterValidator(_single_spaced), AfterValidator(_writable)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Adapter = Annotated[str, AfterValidator(_adapter)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Headers = Annotated[dict[str, str], AfterValidator(_extra_headers)]
 Body = Annotated[dict[str, Any], AfterValidator(_extra_body)]
@@ -100,14 +114,16 @@ class CallSettings(Record):
     """How a candidate is called: what a pool file may set once for all under `defaults`."""
 
     base_url: BaseUrl | None = None
-    """OpenAI-compatible endpoint, up to and without `/chat/completions`."""
+    """The endpoint's address; for OpenAI's API up to and without `/chat/completions`."""
+    adapter: Adapter = "openai"
+    """How its API is asked: `openai`, or the dotted path of an adapter (`router_r1.routing.adapters`)."""
     api_key_env: Variable | None = None
     """Environment variable with the key; None for an endpoint without one."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     max_tokens: int = Field(default=512, ge=1)
     """Most tokens in one reply."""
     timeout_s: float = Field(default=60.0, gt=0)
-    """Longest wait for one try, in seconds."""
+    """Longest wait for one attempt, in seconds."""
     max_concurrency: int = Field(default=32, ge=1)
     """Most routes in flight at once."""
     rpm: float | None = Field(default=None, gt=0)
@@ -120,6 +136,10 @@ class CallSettings(Record):
     """Fields added to the body of every request, such as {reasoning_effort: low}."""
     keep_reasoning: bool = False
     """Pass a reasoning model's <think> part on to the policy."""
+    message: MessageTemplate = "{query}"
+    """The user message; `{query}` is the sub-query, `{name}` the candidate's name."""
+    system: SystemTemplate | None = None
+    """The system message, with the same placeholders; None for none."""
 
 
 class Endpoint(Record):
@@ -159,6 +179,13 @@ class Candidate(CallSettings):
     base_url: BaseUrl
     endpoints: tuple[Endpoint, ...] = Field(default=(), strict=False)
     """Where it is served, if in several places; then `base_url` is not used."""
+
+    def messages(self, query: str) -> list[Message]:
+        """What is sent to it for one sub-query: the templates filled in, the system message first if there is one."""
+        user = {"role": "user", "content": fill(self.message, query=query, name=self.name)}
+        if self.system is None:
+            return [user]
+        return [{"role": "system", "content": fill(self.system, query=query, name=self.name)}, user]
 
     @property
     def all_endpoints(self) -> tuple[Endpoint, ...]:

@@ -85,9 +85,7 @@ async def ray_policy(
     if started_here:
         _connect()
     try:
-        actor = ray.remote(_Engine).options(
-            **engine_resources(ray.clusterengine_resources(), replicas, tensor_parallel_size)
-        )
+        actor = ray.remote(_Engine).options(**engine_resources(ray.cluster_resources(), replicas, tensor_parallel_size))
         actors = [actor.remote() for _ in range(replicas)]
         options = {**options, "tensor_parallel_size": tensor_parallel_size}
         try:

@@ -1,4 +1,4 @@
-"""Asking one candidate: where, when, how often; until it has replied or no further try makes sense.
+"""Asking one candidate: where, when, how often; until it has replied or no further attempt makes sense.
 
 Invariants:
 
@@ -14,12 +14,12 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from router_r1.pool import Candidate, spend
+from router_r1.pool import Candidate, Message, spend
 from router_r1.routing import failures
 from router_r1.routing.config import RoutingConfig
 from router_r1.routing.endpoint_client import EndpointClient, EndpointClients, choose
@@ -27,7 +27,7 @@ from router_r1.routing.failures import RouteError
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.limits import Quota
 from router_r1.routing.metrics import RouteMetrics
-from router_r1.routing.replies import Reply, estimate_tokens, read_reply
+from router_r1.routing.replies import Reply, estimate_prompt_tokens, read_reply
 from router_r1.routing.retries import retrying
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Call:
     """One sub-query, and what its requests have come to so far."""
 
     query: str
+    messages: Sequence[Message]
     deadline: float = math.inf  # monotonic time; set when the first request is sent
     attempts: int = 0
     hedges: int = 0
@@ -63,7 +64,7 @@ class CandidateClient:
         metrics: RouteMetrics,
     ) -> None:
         self._candidate, self._config = candidate, config
-        self._all_clients, self._clients = clients, clients.of(candidate)
+        self._pool_clients, self._clients = clients, clients.of(candidate)
         self._quota = Quota(candidate.max_concurrency, candidate.rpm, candidate.tpm)
         self._ledger, self._metrics = ledger, metrics
         self._account = ledger.accounts[candidate.name]
@@ -78,15 +79,15 @@ class CandidateClient:
             BudgetSpent: no further request may be sent.
             ConfigError: the variable with the candidate's key is unset.
         """
-        reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._try, call)
+        reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._attempt, call)
         return reply
 
-    async def _try(self, call: Call, *, may_hedge: bool = True) -> Reply:
+    async def _attempt(self, call: Call, *, may_hedge: bool = True) -> Reply:
         """One request, or two if the first is slow."""
         is_retry = call.attempts > 0 and may_hedge
         while True:
             client = await self._available(call)
-            tokens = estimate_tokens(call.query) + self._usual_completion
+            tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
             async with self._admitted(client, tokens, first=is_retry):
                 if client.breaker.may_pass:  # it may have opened while this route was queueing
                     if may_hedge and self._config.hedge and (delay_s := self._hedge_delay_s()):
@@ -113,21 +114,25 @@ class CandidateClient:
             RouteError: the outage has lasted for some time.
         """
         while True:
-            usable = [u for u in self._clients if u not in call.barred] or list(self._clients)
-            ready = [u for u in usable if u.breaker.may_pass]
+            usable = [client for client in self._clients if client not in call.barred] or list(self._clients)
+            ready = [client for client in usable if client.breaker.may_pass]
             if ready:
-                return choose([u for u in ready if u not in call.failed_at] or ready)
-            patience_s = max(u.breaker.patience_left_s for u in usable)
+                return choose([client for client in ready if client not in call.failed_at] or ready)
+            patience_s = max(client.breaker.patience_left_s for client in usable)
             patience_s = min(patience_s, call.deadline - time.monotonic())
             if patience_s <= 0:
                 raise failures.unavailable(self._candidate, usable[0].last_fault)
             await _any_changed(usable, patience_s)
 
     async def _send(self, client: EndpointClient, call: Call, tokens: float) -> Reply:
-        """One request, admitted for `tokens`. Raises `RouteError` for everything an endpoint can do wrong."""
+        """One request, admitted for `tokens`.
+
+        Raises:
+            RouteError: for everything that an endpoint, or the candidate's adapter, can do wrong.
+        """
         self._ledger.check_budget()
-        connection = self._all_clients.connection(client.endpoint)
-        candidate, endpoint = self._candidate, client.endpoint
+        connection = self._pool_clients.connection(client.endpoint)
+        candidate = self._candidate
         now = time.monotonic()
         if not call.attempts:
             call.deadline = now + max(self._config.retries.total_s, candidate.timeout_s)
@@ -135,14 +140,15 @@ class CandidateClient:
         if within_s <= 0:
             raise failures.out_of_time(candidate)
         call.attempts += 1
-        call.unread += 1
         call.host = client.host
+        request = connection.request(client.adapter, candidate, client.endpoint, call.messages)
+        call.unread += 1
         self._account.requests += 1
         is_trial = client.breaker.begin()
         try:
             with self._metrics.request_in_flight(candidate.name):
-                body = await connection.post(candidate, endpoint, client.body(call.query), within_s)
-            reply = read_reply(body, candidate, endpoint, call.query)
+                content = await connection.post(request, within_s)
+            reply = read_reply(content, request)
         except RouteError as fault:
             call.unread -= 1
             if fault.kind == "timeout" and within_s < candidate.timeout_s:
@@ -164,7 +170,7 @@ class CandidateClient:
 
     def _booked(self, fault: RouteError, client: EndpointClient, call: Call) -> RouteError:
         """Book a failed request; the fault, which is a transient one as long as there is another place to ask."""
-        logger.debug("try %d: %s", call.attempts, fault)
+        logger.debug("attempt %d: %s", call.attempts, fault)
         self._metrics.request(self._candidate.name, client.host, fault.kind)
         self._charge(call, *fault.usage)
         call.failed_at.add(client)
@@ -181,7 +187,7 @@ class CandidateClient:
         return fault
 
     def _book(self, reply: Reply, client: EndpointClient, call: Call, latency_s: float) -> None:
-        logger.debug("%s replied at try %d", self._candidate.name, call.attempts)
+        logger.debug("%s replied at attempt %d", self._candidate.name, call.attempts)
         self._metrics.request(self._candidate.name, client.host, "ok", latency_s)
         self._charge(call, reply.prompt_tokens, reply.completion_tokens)
         self._account.estimated += reply.usage_estimated
@@ -223,7 +229,7 @@ class CandidateClient:
                 call.failed_at.add(client)  # another place, if there is one
                 call.hedges += 1
                 self._account.hedges += 1
-                requests.add(asyncio.create_task(self._try(call, may_hedge=False)))
+                requests.add(asyncio.create_task(self._attempt(call, may_hedge=False)))
             reply = await _first_good(requests, call)
             for _ in range(call.unread):
                 self._charge(call, reply.prompt_tokens, reply.completion_tokens)
@@ -254,7 +260,7 @@ async def _any_changed(clients: list[EndpointClient], within_s: float) -> None:
     if len(clients) == 1:
         await clients[0].breaker.changed(within_s)
         return
-    waits = [asyncio.create_task(u.breaker.changed(within_s)) for u in clients]
+    waits = [asyncio.create_task(client.breaker.changed(within_s)) for client in clients]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:

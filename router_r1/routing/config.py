@@ -5,18 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from router_r1.pool.schema import Record
 
 CacheMode = Literal["off", "read", "write", "readwrite"]
 
 
-class RetryPolicy(Record):
+class _Settings(Record):
+    """Written in a file or on a command line, which knows words only: a number or a switch may come as text."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class RetryPolicy(_Settings):
     """Bounds on the attempts of one route.
 
-    Back-off before try n + 1 is exponential with full jitter, uniform in [0, min(backoff_max_s, backoff_s * 2^(n - 1))]
-    (Brooker, "Exponential Backoff And Jitter", 2015), on top of what the endpoint asks for in Retry-After.
+    Back-off before attempt n + 1 is exponential with full jitter, uniform in
+    [0, min(backoff_max_s, backoff_s * 2^(n - 1))] (Brooker, "Exponential Backoff And Jitter", 2015), on top of what the
+    endpoint asks for in Retry-After.
     """
 
     max_attempts: int = Field(default=6, ge=1)
@@ -28,7 +35,7 @@ class RetryPolicy(Record):
     """A longer Retry-After is cut to this."""
 
 
-class BreakerPolicy(Record):
+class BreakerPolicy(_Settings):
     """When an endpoint counts as out of order, and for how long (Nygard, "Release It!", 2nd ed., chapter 5)."""
 
     window: int = Field(default=20, ge=1)
@@ -44,7 +51,7 @@ class BreakerPolicy(Record):
     """Routes wait out the first seconds of an outage; once it is older they are told "unavailable" at once."""
 
 
-class RoutingConfig(Record):
+class RoutingConfig(_Settings):
     """Settings of a route service."""
 
     retries: RetryPolicy = RetryPolicy()

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from router_r1.pool import Candidate, Endpoint, EndpointLimits, RoutingPool, read_api_key
+from router_r1.pool import Candidate, Endpoint, EndpointLimits, Message, RoutingPool, read_api_key
 from router_r1.routing import failures
+from router_r1.routing.adapters import ProviderAdapter, load_adapter
 from router_r1.routing.breaker import Breaker
 from router_r1.routing.config import BreakerPolicy
 from router_r1.routing.limits import AdaptiveGate, Quota
+from router_r1.routing.requests import Request, build_request
 
 _LARGEST_REPLY = 16 * 1024 * 1024
 """Bytes; what goes on for longer is no reply."""
@@ -27,15 +27,11 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint, key: str | None) -> None:
         self._key = key
-        self._url = f"{endpoint.base_url}/chat/completions"
-        headers = {"content-type": "application/json", "user-agent": "router-r1"}
-        if key:
-            headers["authorization"] = f"Bearer {key}"
         self._session = aiohttp.ClientSession(
             # No limit: the gates limit, and a second queue would hide who waits. Idle connections are given up before
-            # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs a try.
+            # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs an attempt.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
-            headers=headers,
+            headers={"content-type": "application/json", "user-agent": "router-r1"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             # A proxy of the environment cannot reach this machine's own loopback.
             trust_env=not _is_loopback(endpoint.base_url),
@@ -45,18 +41,29 @@ class Connection:
     async def aclose(self) -> None:
         await self._session.close()
 
-    async def post(self, candidate: Candidate, endpoint: Endpoint, body: bytes, within_s: float) -> bytes:
+    def request(
+        self, adapter: ProviderAdapter, candidate: Candidate, endpoint: Endpoint, messages: Sequence[Message]
+    ) -> Request:
+        """A request with this connection's key.
+
+        Raises:
+            RouteError: the adapter cannot word it.
+        """
+        return build_request(adapter, candidate, endpoint, messages, self._key)
+
+    async def post(self, request: Request, within_s: float) -> bytes:
         """The body of a 200 response.
 
         Raises:
             RouteError: for everything that an endpoint can do wrong before that.
         """
+        candidate, endpoint = request.candidate, request.endpoint
         try:
             # One limit on the whole of it: a limit per read is outlived by a trickle of bytes.
             async with (
                 asyncio.timeout(within_s),
                 self._session.post(
-                    self._url, data=body, headers=candidate.extra_headers, allow_redirects=False
+                    request.url, data=request.content, headers=request.headers, allow_redirects=False
                 ) as response,
             ):
                 content = await _read_all(response, candidate, endpoint)
@@ -72,7 +79,7 @@ class Connection:
             response.status,
             body=content.decode("utf-8", "replace"),
             retry_after=response.headers.get("retry-after"),
-            key=self._key,
+            secrets=request.secrets,
         )
 
 
@@ -98,27 +105,21 @@ def _is_loopback(url: str) -> bool:
 class EndpointClient:
     """One candidate at one endpoint: its adaptive limit, its health, and the quota that the endpoint's users share."""
 
-    def __init__(self, candidate: Candidate, endpoint: Endpoint, quota: Quota, breaker: BreakerPolicy) -> None:
-        self.candidate, self.endpoint, self.quota = candidate, endpoint, quota
+    def __init__(
+        self,
+        candidate: Candidate,
+        endpoint: Endpoint,
+        adapter: ProviderAdapter,
+        quota: Quota,
+        breaker: BreakerPolicy,
+    ) -> None:
+        self.candidate, self.endpoint, self.adapter, self.quota = candidate, endpoint, adapter, quota
         self.host = failures.endpoint_host(endpoint)
         self.gate = AdaptiveGate(candidate.max_concurrency)
         self.breaker = Breaker(breaker)
         self.credit = 0.0  # of the smooth weighted round robin
         self.last_fault = ""
         self._paused_until = 0.0
-
-    def body(self, query: str) -> bytes:
-        """The request for one sub-query, sent whole as the only message."""
-        sendable = query.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be sent
-        return json.dumps(
-            {
-                "model": self.endpoint.model,
-                "messages": [{"role": "user", "content": sendable}],
-                "temperature": self.candidate.temperature,
-                "max_tokens": self.candidate.max_tokens,
-                **self.candidate.extra_body,
-            }
-        ).encode()
 
     def throttled(self, retry_after_s: float) -> None:
         """The endpoint answered 429. When it keeps doing so, nobody asks before it wants to be asked again."""
@@ -132,18 +133,23 @@ class EndpointClient:
 
 
 class EndpointClients:
-    """All clients of a pool. Connections are opened at the first request to them, in the loop that sends it."""
+    """All clients of a pool. Connections are opened at the first request to them, in the loop that sends it.
+
+    Raises:
+        ConfigError: a candidate's adapter cannot be used.
+    """
 
     def __init__(self, pool: RoutingPool, breaker: BreakerPolicy) -> None:
         self._source = pool.source or pool.name
         limits = {entry.base_url: entry for entry in pool.endpoint_limits}
         quotas: dict[str, Quota] = {}
         self._of: dict[str, tuple[EndpointClient, ...]] = {}
-        for candidate in pool.candidates:
+        for index, candidate in enumerate(pool.candidates):
+            adapter = load_adapter(self._source, f"candidates[{index}].adapter", candidate.adapter)
             for endpoint in candidate.all_endpoints:
                 quotas.setdefault(endpoint.base_url, _quota(limits.get(endpoint.base_url)))
             self._of[candidate.name] = tuple(
-                EndpointClient(candidate, endpoint, quotas[endpoint.base_url], breaker)
+                EndpointClient(candidate, endpoint, adapter, quotas[endpoint.base_url], breaker)
                 for endpoint in candidate.all_endpoints
             )
         # By (base_url, api_key_env), since a key may not show.
@@ -194,16 +200,3 @@ def choose(clients: Iterable[EndpointClient]) -> EndpointClient:
     chosen = max(candidates, key=lambda client: client.credit)
     chosen.credit -= total
     return chosen
-
-
-def request_identity(candidate: Candidate, query: str) -> Mapping[str, Any]:
-    """Everything a reply depends on, for the key of a cache: endpoints, model, messages, every parameter."""
-    return {
-        "endpoints": sorted([endpoint.base_url, endpoint.model] for endpoint in candidate.all_endpoints),
-        "messages": [{"role": "user", "content": query}],
-        "temperature": candidate.temperature,
-        "max_tokens": candidate.max_tokens,
-        "extra_body": candidate.extra_body,
-        "extra_headers": candidate.extra_headers,
-        "keep_reasoning": candidate.keep_reasoning,
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import groupby
@@ -18,14 +19,15 @@ _SHORTEST_TELLTALE = 8
 """Characters of a key in a row that already count as the key: endpoints echo keys cut or starred out in the middle."""
 
 _LONGEST_BODY = 10_000
+_LONGEST_TOLD = 200
 
 
 class RouteError(Exception):
-    """One try that brought no reply.
+    """One attempt that brought no reply.
 
     Attributes:
-        kind: `timeout`, `unreachable`, `connection`, `malformed`, `unavailable`, `closed` or `http_<status>`; it labels
-            a metric.
+        kind: `timeout`, `unreachable`, `connection`, `malformed`, `adapter`, `unavailable`, `closed` or
+            `http_<status>`; it labels a metric.
         transient: whether another try may succeed.
         retry_after_s: how long the endpoint asks us to wait before it, in seconds.
         usage: (prompt, completion) tokens that the endpoint charged for the useless reply.
@@ -94,16 +96,36 @@ def malformed(
     )
 
 
+def unasked(
+    candidate: Candidate, endpoint: Endpoint, method: str, fault: BaseException, secrets: Iterable[str]
+) -> RouteError:
+    """For an adapter that could not word a request. Nothing was sent, and the next attempt would end the same way."""
+    what = f"the adapter's {method}() failed: {told(fault, secrets)}"
+    return RouteError(f"{_who(candidate, endpoint)}: {what}", "adapter", transient=False)
+
+
+def told(fault: BaseException, secrets: Iterable[str], *, with_type: bool = True) -> str:
+    """An exception of a user's code in one line, without a key."""
+    words = f"{type(fault).__name__}: {fault}" if with_type else str(fault)
+    return redact(" ".join(words[:_LONGEST_BODY].split()), *secrets)[:_LONGEST_TOLD]
+
+
 def refused(
-    candidate: Candidate, endpoint: Endpoint, status: int, *, body: str, retry_after: str | None, key: str | None
+    candidate: Candidate,
+    endpoint: Endpoint,
+    status: int,
+    *,
+    body: str,
+    retry_after: str | None,
+    secrets: Iterable[str],
 ) -> RouteError:
     """For an HTTP status other than 200. 408, 409, 429 and 5xx may pass; the others need a person."""
     message = f"{_who(candidate, endpoint)}: HTTP {status}"
     if remedy := _remedy(endpoint, status):
         message += f": {remedy}"
     # The body of a 401 or 403 can only add the credentials it complains of.
-    if status not in (401, 403) and (body := redact(" ".join(body[:_LONGEST_BODY].split()), key)):
-        message += f"; it says: {body[:200]}"
+    if status not in (401, 403) and (body := redact(" ".join(body[:_LONGEST_BODY].split()), *secrets)):
+        message += f"; it says: {body[:_LONGEST_TOLD]}"
     return RouteError(
         message,
         f"http_{status}",
@@ -146,11 +168,15 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float:
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
-def redact(text: str, key: str | None) -> str:
-    """`text` with every longer piece of the key, and whatever follows the word Bearer, starred out."""
+def redact(text: str, *secrets: str | None) -> str:
+    """`text` with every longer piece of the secrets, and whatever follows the word Bearer, starred out."""
     text = re.sub(r"(?i)\b(bearer|basic)\s+\S+", r"\1 ***", text)
-    if not key:
-        return text
+    for secret in secrets:
+        text = _without(text, secret) if secret else text
+    return text
+
+
+def _without(text: str, key: str) -> str:
     size = min(len(key), _SHORTEST_TELLTALE)
     pieces = {key[i : i + size] for i in range(len(key) - size + 1)}
     hidden = {i + k for i in range(len(text) - size + 1) if text[i : i + size] in pieces for k in range(size)}

@@ -64,13 +64,18 @@ async def _check(clients: EndpointClients, client: EndpointClient, key: str, dea
     """None if the candidate can be asked there."""
     few = min(_MAX_TOKENS, client.candidate.max_tokens)
     candidate, endpoint = client.candidate.model_copy(update={"max_tokens": few}), client.endpoint
-    body = EndpointClient(candidate, endpoint, client.quota, BreakerPolicy()).body(_QUERY)
 
     async def ask() -> None:
-        await clients.connection(endpoint).post(candidate, endpoint, body, max(0.0, deadline - time.monotonic()))
+        connection = clients.connection(endpoint)
+        request = connection.request(client.adapter, candidate, endpoint, candidate.messages(_QUERY))
+        try:
+            await connection.post(request, max(0.0, deadline - time.monotonic()))
+        except RouteError as fault:
+            if not fault.is_throttle:  # which another attempt, cut short by the deadline, could only hide
+                raise
 
     try:
         await retrying(RetryPolicy(max_attempts=4, retry_after_max_s=2.0), lambda: deadline)(ask)
     except RouteError as fault:
-        return None if fault.is_throttle else _Failed(key, str(fault), fault.transient)
+        return _Failed(key, str(fault), fault.transient)
     return None

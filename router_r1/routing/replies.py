@@ -1,16 +1,19 @@
-"""Reading a chat completion: the words, and what they cost."""
+"""Reading an answer: the words, and what they cost."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from router_r1.pool import Candidate, Endpoint
-from router_r1.routing.failures import malformed
+from router_r1.pool import Message
+from router_r1.routing.adapters import Completion
+from router_r1.routing.failures import RouteError, malformed, redact, told
+from router_r1.routing.requests import Request
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -25,15 +28,6 @@ class Reply:
     usage_estimated: bool
 
 
-class _Message(BaseModel):
-    content: str | None = None
-    reasoning_content: Any = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-
-
 _Tokens = Annotated[int, Field(ge=0, le=1_000_000_000)]
 """More than a billion is no count of one reply."""
 
@@ -43,51 +37,72 @@ class _Usage(BaseModel):
     completion_tokens: _Tokens | None = None
 
 
-class _Completion(BaseModel):
-    """The part of OpenAI's chat completion object that a route needs; everything else is ignored."""
-
-    choices: list[_Choice] | None = None
-    usage: Any = Field(default=None)
+def estimate_tokens(*texts: str) -> int:
+    """Tokens of texts whose tokenizer is unknown: one for every four characters, rounded up."""
+    return math.ceil(sum(map(len, texts)) / _CHARACTERS_PER_TOKEN)
 
 
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text whose tokenizer is unknown: one for every four characters, rounded up."""
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+def estimate_prompt_tokens(messages: Iterable[Message]) -> int:
+    """Tokens of what is sent, by the same rule."""
+    return estimate_tokens(*(message["content"] for message in messages))
 
 
-def read_reply(body: str | bytes, candidate: Candidate, endpoint: Endpoint, query: str) -> Reply:
-    """The reply in the body of an HTTP response.
+def read_reply(content: str | bytes, request: Request) -> Reply:
+    """The reply in the body of an HTTP response to `request`.
 
     Raises:
-        RouteError: it is no JSON, no chat completion, or holds no text; the usage it charges comes with the fault.
+        RouteError: it is no JSON, the request's adapter cannot read it, or it holds no text; the usage it charges comes
+            with the fault.
     """
-    try:
-        # Not pydantic's parser: it refuses half of a surrogate pair, which a model that is cut in an emoji may send.
-        completion = _Completion.model_validate(json.loads(body))
-    except (ValueError, RecursionError) as fault:
-        if not isinstance(fault, ValidationError):
-            raise malformed(candidate, endpoint, f"no JSON: {fault}") from None
-        error = fault.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, error["loc"]))
-        raise malformed(candidate, endpoint, f"{place}: {error['msg']}" if place else error["msg"]) from None
-    usage = _read_usage(completion.usage)
+    candidate, endpoint = request.candidate, request.endpoint
+    completion = _completion(content, request)
+    usage = _read_usage(completion)
     charged = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
-    if not completion.choices:
-        raise malformed(candidate, endpoint, "no choices", charged)
-    message = completion.choices[0].message
-    said = message.content or ""
+    said = completion.text
     if not said.strip():
         raise malformed(candidate, endpoint, "no text", charged)
-    text = _with_reasoning(message) if candidate.keep_reasoning else _without_reasoning(said)
+    text = _with_reasoning(completion) if candidate.keep_reasoning else _without_reasoning(said)
     if not text.strip():
-        # At temperature 0 the next try would end in the same place, and cost the same.
+        # At temperature 0 the next attempt would end in the same place, and cost the same.
         raise malformed(candidate, endpoint, "only reasoning, no answer; raise max_tokens", charged, transient=False)
     return Reply(
         text=text,
-        prompt_tokens=estimate_tokens(query) if usage.prompt_tokens is None else usage.prompt_tokens,
-        completion_tokens=estimate_tokens(said) if usage.completion_tokens is None else usage.completion_tokens,
+        prompt_tokens=_or(usage.prompt_tokens, estimate_prompt_tokens(request.messages)),
+        completion_tokens=_or(usage.completion_tokens, estimate_tokens(said)),
         usage_estimated=usage.prompt_tokens is None or usage.completion_tokens is None,
     )
+
+
+def _or(counted: int | None, estimated: int) -> int:
+    return estimated if counted is None else counted
+
+
+def _completion(content: str | bytes, request: Request) -> Completion:
+    """What the request's adapter makes of the body. It is a user's code: whatever it raises is a malformed reply."""
+
+    def useless(what: str) -> RouteError:
+        return malformed(request.candidate, request.endpoint, redact(what, *request.secrets))
+
+    try:
+        # Not pydantic's parser: it refuses half of a surrogate pair, which a model that is cut in an emoji may send.
+        answer = json.loads(content)
+    except (ValueError, RecursionError) as fault:
+        raise useless(f"no JSON: {fault}") from None
+    try:
+        completion = request.adapter.read(answer)
+    except ValidationError as fault:
+        error = fault.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, error["loc"]))
+        raise useless(f"{place}: {error['msg']}" if place else error["msg"]) from None
+    except ValueError as fault:
+        raise useless(told(fault, request.secrets, with_type=False)) from None
+    except (Exception, SystemExit) as fault:
+        raise useless(f"the adapter's read() failed: {told(fault, request.secrets)}") from None
+    if not isinstance(completion, Completion):
+        raise useless(f"the adapter's read() gave no Completion but {type(completion).__name__}")
+    if not isinstance(completion.text, str):
+        raise useless("the adapter's read() gave a text that is no string")
+    return completion
 
 
 def _without_reasoning(text: str) -> str:
@@ -98,18 +113,15 @@ def _without_reasoning(text: str) -> str:
     return "" if text.lstrip().startswith("<think>") else text
 
 
-def _with_reasoning(message: _Message) -> str:
-    thought = message.reasoning_content
-    return (
-        f"<think>{thought}</think>\n{message.content}"
-        if isinstance(thought, str) and thought
-        else message.content or ""
-    )
+def _with_reasoning(completion: Completion) -> str:
+    if not completion.reasoning:
+        return completion.text
+    return f"<think>{completion.reasoning}</think>\n{completion.text}"
 
 
-def _read_usage(usage: Any) -> _Usage:
+def _read_usage(completion: Completion) -> _Usage:
     """What the endpoint counted. A usage that makes no sense counts as none: the reply is worth keeping anyway."""
     try:
-        return _Usage.model_validate(usage or {})
+        return _Usage(prompt_tokens=completion.prompt_tokens, completion_tokens=completion.completion_tokens)
     except ValidationError:
         return _Usage()

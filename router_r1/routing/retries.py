@@ -15,7 +15,7 @@ def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetryin
     """Retries of transient faults; the last fault is raised.
 
     Args:
-        deadline: `time.monotonic()` at which the last try must have ended; a wait that outlasts it is not begun.
+        deadline: `time.monotonic()` at which the last attempt must have ended; a wait that outlasts it is not begun.
     """
     jitter = wait_random_exponential(multiplier=policy.backoff_s, max=policy.backoff_max_s)
 

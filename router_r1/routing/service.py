@@ -5,7 +5,7 @@ Invariants:
 - a route comes back as a `protocol.Route`; what an endpoint does wrong makes it a failed one, never an exception;
 - trajectories share nothing but limits: none waits for another's reply;
 - one set of connections per endpoint and key in one service, and none shared between services;
-- keys live in the connections only: no name, message, log record, trace, metric or repr of this module holds one.
+- keys live in the connections and their requests only: no name, message, log record, trace, metric or repr holds one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from router_r1.protocol import Route
 from router_r1.routing.cache import Entry, ReplyCache, cache_key
 from router_r1.routing.candidate_client import Call, CandidateClient
 from router_r1.routing.config import RoutingConfig
-from router_r1.routing.endpoint_client import EndpointClients, request_identity
+from router_r1.routing.endpoint_client import EndpointClients
 from router_r1.routing.failures import RouteError
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.metrics import RouteMetrics
 from router_r1.routing.replies import Reply
+from router_r1.routing.requests import request_identity
 from router_r1.routing.single_flight import SingleFlight
 from router_r1.routing.traces import TraceWriter
 
@@ -48,6 +49,9 @@ class RouteService:
     is first used in. Keys are read from the environment at the first route to their endpoint. Close it with `aclose`,
     or use it as an asynchronous context manager.
 
+    Raises:
+        ConfigError: a candidate's adapter cannot be used.
+
     Attributes:
         ledger: what was asked, how it ended and what it cost, so far.
         metrics: the same for Prometheus.
@@ -55,9 +59,9 @@ class RouteService:
 
     def __init__(self, pool: RoutingPool, *, config: RoutingConfig | None = None) -> None:
         self._pool, self._config = pool, config or RoutingConfig()
+        self._endpoints = EndpointClients(pool, self._config.breaker)  # first: it may raise, and holds nothing open yet
         self.ledger = Ledger(pool.names, self._config.budget_usd)
         self.metrics = RouteMetrics(self._config.metrics_port)
-        self._endpoints = EndpointClients(pool, self._config.breaker)
         self._candidates = {
             candidate.name: CandidateClient(candidate, self._endpoints, self._config, self.ledger, self.metrics)
             for candidate in pool.candidates
@@ -103,7 +107,7 @@ class RouteService:
 
         Args:
             candidate: its name in the pool.
-            query: the sub-query, sent whole as the only message.
+            query: the sub-query, sent whole in the message that the pool file words.
             trajectory_id: whose route it is, for the trace.
 
         Raises:
@@ -136,11 +140,12 @@ class RouteService:
 
     async def _answer(self, candidate: Candidate, query: str) -> _Outcome:
         """A reply from disk, from an identical route in flight, or from the candidate."""
+        call = Call(query, candidate.messages(query))
         if self._cache is None or candidate.temperature > 0:
-            return (await self._ask(candidate, query))[0]
-        key = cache_key(request_identity(candidate, query))
-        call = self._look_up_or_ask(self._cache, key, candidate, query)
-        outcome, is_first = await self._flights.join(key, call)
+            return (await self._ask(candidate, call))[0]
+        key = cache_key(request_identity(candidate, call.messages))
+        answer = self._look_up_or_ask(self._cache, key, candidate, call)
+        outcome, is_first = await self._flights.join(key, answer)
         if is_first and outcome.status != "cached":
             return outcome
         return self._free(outcome)
@@ -157,18 +162,17 @@ class RouteService:
         account.saved_usd += spend(self._pool.candidate(route.candidate), route.prompt_tokens, route.completion_tokens)
         return _Outcome(replace(route, cached=True, spend_usd=0.0, attempts=0), status)
 
-    async def _look_up_or_ask(self, cache: ReplyCache, key: str, candidate: Candidate, query: str) -> _Outcome:
+    async def _look_up_or_ask(self, cache: ReplyCache, key: str, candidate: Candidate, call: Call) -> _Outcome:
         kept = await cache.get(key)
         if kept is not None:
-            return _Outcome(_answered(candidate, Call(query), kept), "cached")
-        outcome, reply = await self._ask(candidate, query)
+            return _Outcome(_answered(candidate, call, kept), "cached")
+        outcome, reply = await self._ask(candidate, call)
         if reply is not None:
             endpoint = candidate.all_endpoints[0]
-            await cache.put(Entry(key, endpoint.base_url, endpoint.model or candidate.model, query, reply))
+            await cache.put(Entry(key, endpoint.base_url, endpoint.model or candidate.model, call.query, reply))
         return outcome
 
-    async def _ask(self, candidate: Candidate, query: str) -> tuple[_Outcome, Reply | None]:
-        call = Call(query)
+    async def _ask(self, candidate: Candidate, call: Call) -> tuple[_Outcome, Reply | None]:
         try:
             reply = await self._candidates[candidate.name].ask(call)
         except RouteError as fault:

@@ -41,6 +41,8 @@ class Endpoint:
     behave: Behaviour
     base_url: str = ""
     requests: list[Request] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    """The same as they came over the wire."""
     connections: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
@@ -74,8 +76,9 @@ class Endpoint:
         head = await reader.readuntil(b"\r\n\r\n")
         start, *lines = head.decode().strip().split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-        body = json.loads(await reader.readexactly(int(headers["content-length"])))
-        return Request(start.split()[1], headers, body, asyncio.get_running_loop().time())
+        content = await reader.readexactly(int(headers["content-length"]))
+        self.raw.append(head + content)
+        return Request(start.split()[1], headers, json.loads(content), asyncio.get_running_loop().time())
 
 
 def response(status: int, body: object, **headers: str) -> bytes:

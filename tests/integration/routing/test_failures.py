@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from router_r1.pool import check_api_keys
 from router_r1.protocol import Route
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
+from router_r1.routing.adapters import OpenAIAdapter
 from router_r1.routing.failures import RouteError, parse_retry_after, redact
 from router_r1.routing.replies import read_reply
+from router_r1.routing.requests import build_request
 from tests.integration.routing.conftest import RESET, always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
@@ -68,13 +70,13 @@ async def test_a_useless_reply_or_a_broken_connection_is_tried_again(endpoint, f
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
-async def test_a_passing_status_is_tried_again(endpoint, status):
+async def test_a_transient_status_is_tried_again(endpoint, status):
     async with endpoint(always(response(status, {"error": "busy"}), GOOD)) as server:
         assert (await ask(server.base_url)).attempts == 2
 
 
 @pytest.mark.parametrize("fault", [*MALFORMED, *BROKEN])
-async def test_a_fault_that_stays_makes_a_failed_route_after_four_tries(endpoint, fault):
+async def test_a_fault_that_stays_makes_a_failed_route_after_four_attempts(endpoint, fault):
     """Null content, no choices, and all else that is no reply costs one route, not the batch."""
     async with endpoint(always((MALFORMED | BROKEN)[fault])) as server:
         route = await ask(server.base_url)
@@ -180,7 +182,7 @@ async def test_a_hanging_endpoint_times_out_and_the_route_ends_within_its_bound(
     assert route.attempts == 2
     within = re.search(r"no reply within ([\d.]+) s$", route.error)
     assert within, route.error
-    assert float(within[1]) <= 0.3  # the last try gets what is left of the bound
+    assert float(within[1]) <= 0.3  # the last attempt gets what is left of the bound
     assert 0.7 <= route.latency_s < 3
 
 
@@ -207,7 +209,7 @@ async def test_a_trickle_of_bytes_does_not_outlive_the_timeout():
     assert "no reply within 0.2 s" in route.error
 
 
-async def test_an_endpoint_that_is_not_there_fails_after_its_tries():
+async def test_an_endpoint_that_is_not_there_fails_after_its_attempts():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -281,8 +283,9 @@ JSON = st.recursive(
 @given(st.text() | JSON.map(json.dumps))
 def test_any_body_is_a_reply_or_a_route_error(body):
     [candidate] = pool_at("http://h/v1").candidates
+    request = build_request(OpenAIAdapter(), candidate, candidate.all_endpoints[0], candidate.messages("Who?"), None)
     with suppress(RouteError):
-        reply = read_reply(body, candidate, candidate.all_endpoints[0], "Who?")
+        reply = read_reply(body, request)
         assert reply.text.strip()
         assert reply.prompt_tokens >= 0
         assert reply.completion_tokens >= 0

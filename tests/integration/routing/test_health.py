@@ -13,7 +13,7 @@ from tests.integration.routing.conftest import RESET, always, completion, pool_a
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 GOOD = completion("yes", USAGE)
-ONE_TRY = RetryPolicy(max_attempts=1)
+ONE_ATTEMPT = RetryPolicy(max_attempts=1)
 QUICK = RetryPolicy(backoff_s=0.005, backoff_max_s=0.01)
 
 
@@ -29,7 +29,7 @@ def pool_with(*endpoints: Endpoint, **settings) -> RoutingPool:
 
 
 async def test_a_candidate_that_keeps_failing_is_left_alone_and_the_policy_is_told_so(endpoint):
-    config = RoutingConfig(retries=ONE_TRY, breaker=BreakerPolicy(cooldown_s=60.0, patience_s=0.0))
+    config = RoutingConfig(retries=ONE_ATTEMPT, breaker=BreakerPolicy(cooldown_s=60.0, patience_s=0.0))
     async with (
         endpoint(always(response(500, {}))) as server,
         RouteService(pool_at(server.base_url), config=config) as s,
@@ -67,7 +67,7 @@ async def test_a_short_outage_is_waited_out_with_one_trial_request_at_a_time(end
 
 
 async def test_an_overloaded_endpoint_and_a_refused_query_do_not_open_the_breaker(endpoint):
-    config = RoutingConfig(retries=ONE_TRY)
+    config = RoutingConfig(retries=ONE_ATTEMPT)
     for status in (429, 400, 422):
         async with (
             endpoint(always(*[response(status, {})] * 30, GOOD)) as server,
@@ -81,7 +81,7 @@ async def test_one_sick_candidate_says_nothing_about_another_at_the_same_endpoin
     async def behave(number, request):
         return response(500, {}) if request.body["model"] == "org/sick" else GOOD
 
-    config = RoutingConfig(retries=ONE_TRY, breaker=BreakerPolicy(patience_s=0.0))
+    config = RoutingConfig(retries=ONE_ATTEMPT, breaker=BreakerPolicy(patience_s=0.0))
     async with endpoint(behave) as server, RouteService(pool_at(server.base_url, "Sick", "Well"), config=config) as s:
         for i in range(20):
             await s.route("Sick", f"{i}?")
@@ -211,7 +211,7 @@ async def test_a_hedge_that_still_queues_does_not_keep_a_failed_request_waiting(
         for i in range(20):
             await service.route("Small-1B", f"{i}?")
         routes = [asyncio.create_task(service.route("Small-1B", f"slow {i}?")) for i in range(2)]
-        gate = service._clients["Small-1B"]._quota.gate
+        gate = service._candidates["Small-1B"]._quota.gate
         async with asyncio.timeout(20):
             while gate.waiting < 2:  # noqa: ASYNC110  # until both hedges queue
                 await asyncio.sleep(0.01)

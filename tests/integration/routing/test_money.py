@@ -148,8 +148,8 @@ async def _balance(endpoint, plan, config):
             if cancelled_ms is not None:
                 loop.call_later(cancelled_ms / 1000, task.cancel)
         routes = await asyncio.gather(*tasks, return_exceptions=True)
-        client = service._clients["Small-1B"]
-        gates = [client._quota.gate, *(client.gate for client in client._clients)]
+        asked = service._candidates["Small-1B"]
+        gates = [asked._quota.gate, *(client.gate for client in asked._clients)]
         assert [(gate.held, gate.waiting) for gate in gates] == [(0, 0)] * len(gates)
         assert not len(service._flights)
         await service.aclose()

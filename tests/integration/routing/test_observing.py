@@ -1,4 +1,4 @@
-"""What a run leaves behind to look at: traces, metrics; and the probe before it. No key in any of them."""
+"""What a run leaves behind to look at: traces, metrics; and the preflight before it. No key in any of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
-from router_r1.errors import ConfigError, validated
+from router_r1.errors import ConfigError
 from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
-from router_r1.routing.preflight import probe
+from router_r1.routing.preflight import preflight
 from tests.integration.routing.conftest import RESET, always, completion, pool_at, response
 
 KEY, SECRET = "ROUTER_R1_TEST_KEY", "made-up-Qm9ndXNLZXlGb3JUZXN0cw"
@@ -128,28 +128,13 @@ async def test_no_key_is_traced_measured_or_cached(endpoint, monkeypatch, tmp_pa
         assert SECRET.encode() not in written
 
 
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"cash": "off"}, "router_r1.routing: cash: unknown key"),
-        ({"cache": "on"}, "router_r1.routing: cache = 'on'"),
-        ({"budget_usd": -1}, "budget_usd = -1"),
-        ({"retries": {"max_attempts": 0}}, "retries.max_attempts = 0"),
-    ],
-)
-def test_a_wrong_setting_is_told_in_one_line(settings, told):
-    with pytest.raises(ConfigError) as fault:
-        validated(RoutingConfig, "router_r1.routing", settings)
-    assert told in str(fault.value)
-
-
-# ---------------------------------------------------------------- probe
+# ---------------------------------------------------------------- preflight
 
 
 @pytest.mark.parametrize("answer", [completion("yes", USAGE), completion(None), response(429, {})])
-async def test_a_probe_is_one_small_request_per_candidate(endpoint, answer):
+async def test_a_preflight_is_one_small_request_per_candidate(endpoint, answer):
     async with endpoint(always(answer)) as server:
-        await probe(pool_at(server.base_url, "A", "B"), timeout_s=1.0)
+        await preflight(pool_at(server.base_url, "A", "B"), timeout_s=1.0)
     assert {request.body["model"] for request in server.requests} == {"org/a", "org/b"}
     assert all(request.body["max_tokens"] <= 8 for request in server.requests)
 
@@ -157,7 +142,9 @@ async def test_a_probe_is_one_small_request_per_candidate(endpoint, answer):
 @pytest.mark.parametrize(
     ("status", "remedy"), [(401, f"check the environment variable {KEY}"), (404, "check model org/b and base_url")]
 )
-async def test_a_wrong_key_or_model_ends_the_probe_at_once_although_others_hang(endpoint, monkeypatch, status, remedy):
+async def test_a_wrong_key_or_model_ends_the_preflight_at_once_although_others_hang(
+    endpoint, monkeypatch, status, remedy
+):
     monkeypatch.setenv(KEY, SECRET)
 
     async def behave(number, request):
@@ -168,16 +155,16 @@ async def test_a_wrong_key_or_model_ends_the_probe_at_once_although_others_hang(
     started = time.monotonic()
     async with endpoint(behave) as server:
         with pytest.raises(ConfigError) as fault:
-            await probe(pool_at(server.base_url, "A", "B", api_key_env=KEY))
+            await preflight(pool_at(server.base_url, "A", "B", api_key_env=KEY))
     assert time.monotonic() - started < 5
     assert str(fault.value).startswith("test: candidates[1]: B at 127.0.0.1:")
     assert remedy in str(fault.value)
     assert "\n" not in str(fault.value)
 
 
-async def test_a_passing_fault_is_tried_again_and_one_that_stays_is_told(endpoint):
+async def test_a_transient_fault_is_tried_again_and_one_that_stays_is_told(endpoint):
     async with endpoint(always(RESET, response(503, {}), completion("yes", USAGE))) as server:
-        await probe(pool_at(server.base_url), timeout_s=20.0)
+        await preflight(pool_at(server.base_url), timeout_s=20.0)
     async with endpoint(always(response(503, {}))) as server:
-        with pytest.raises(ConfigError, match=r"HTTP 503.*--skip-probe"):
-            await probe(pool_at(server.base_url), timeout_s=0.5)
+        with pytest.raises(ConfigError, match=r"HTTP 503.*--skip-preflight"):
+            await preflight(pool_at(server.base_url), timeout_s=0.5)

@@ -1,0 +1,161 @@
+"""How a provider's API is asked: the adapter that a pool file names under `adapter`.
+
+An adapter knows the words of an API and nothing else. Connections, limits, retries, faults, redaction, accounting and
+cache are the same for all of them. What it raises costs the attempt it was raised in.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from router_r1.errors import ConfigError
+from router_r1.plugins import find
+from router_r1.pool import Candidate, Endpoint, Message
+
+DEFAULT_PATH = "/chat/completions"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an adapter has read in an answer."""
+
+    text: str
+    """What the candidate said; "" if it said nothing, which fails the attempt but is charged all the same."""
+    prompt_tokens: int | None = None
+    """As the provider counts them, and so for the other; None if it does not: they are estimated then."""
+    completion_tokens: int | None = None
+    reasoning: str = ""
+    """A reasoning model's thoughts, where the API keeps them apart from the text."""
+
+
+class ProviderAdapter(Protocol):
+    """What is asked of an adapter. A class is made without arguments, one object per candidate.
+
+    Its methods are called in the event loop, so they must not wait for anything.
+    """
+
+    path: str
+    """Appended to the endpoint's `base_url`; `{model}` in it is the model id, quoted. Default: `/chat/completions`."""
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        """The headers that carry the key (None for an endpoint without one), and others that the API wants."""
+
+    def body(self, candidate: Candidate, endpoint: Endpoint, messages: Sequence[Message]) -> Mapping[str, Any]:
+        """The JSON body of a request.
+
+        Args:
+            candidate: for `max_tokens`, `temperature` and `extra_body`.
+            endpoint: for `model`, the model id there.
+            messages: a user message, and before it a system message if the pool file has one.
+        """
+
+    def read(self, answer: Any) -> Completion:
+        """What the body of a 200 answer, parsed as JSON, holds.
+
+        Raises:
+            ValueError: it is no answer of this API; the text says why. Any other exception counts the same.
+        """
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    reasoning_content: Any = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _ChatCompletion(BaseModel):
+    """The part of OpenAI's chat completion object that a route needs; everything else is ignored."""
+
+    choices: list[_Choice] | None = None
+    usage: Any = None
+
+
+class OpenAIAdapter:
+    """OpenAI's chat completions, as most providers offer them (platform.openai.com/docs/api-reference/chat)."""
+
+    path = DEFAULT_PATH
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {key}"} if key else {}
+
+    def body(self, candidate: Candidate, endpoint: Endpoint, messages: Sequence[Message]) -> Mapping[str, Any]:
+        return {
+            "model": endpoint.model,
+            "messages": messages,
+            "temperature": candidate.temperature,
+            "max_tokens": candidate.max_tokens,
+            **candidate.extra_body,
+        }
+
+    def read(self, answer: Any) -> Completion:
+        completion = _ChatCompletion.model_validate(answer)
+        usage = completion.usage if isinstance(completion.usage, dict) else {}
+        message = completion.choices[0].message if completion.choices else _Message()
+        thoughts = message.reasoning_content
+        return Completion(
+            text=message.content or "",
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            reasoning=thoughts if isinstance(thoughts, str) else "",
+        )
+
+
+ADAPTERS: dict[str, type[ProviderAdapter]] = {"openai": OpenAIAdapter}
+"""Those that a pool file may call by a name instead of a dotted path."""
+
+_METHODS = {"headers": ("key",), "body": ("candidate", "endpoint", "messages"), "read": ("answer",)}
+
+
+def load_adapter(source: object, key: str, written: str) -> ProviderAdapter:
+    """The adapter of one candidate.
+
+    Args:
+        source: the pool file, and `key` the dotted key in it, for the error text.
+        written: a name in `ADAPTERS`, `package.module:name` or `path/to/file.py:name` of a class or an object.
+
+    Raises:
+        ConfigError: there is none, it cannot be made, or something that an adapter needs is missing.
+    """
+    found: Any = find(source, key, written, ADAPTERS)
+    try:
+        adapter: ProviderAdapter = found() if isinstance(found, type) else found
+    except Exception as fault:  # whatever a class of the user's raises
+        remedy = f"cannot be made: {type(fault).__name__}: {fault}; an adapter's class takes no arguments"
+        raise ConfigError(source, key, written, remedy) from fault
+    for name, arguments in _METHODS.items():
+        if problem := _problem(adapter, name, arguments):
+            raise ConfigError(source, key, written, f"{problem}; docs/extending.md shows an adapter")
+    path = adapter_path(adapter)
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigError(source, key, written, f"its path = {path!r} must be text that begins with /")
+    return adapter
+
+
+def adapter_path(adapter: ProviderAdapter) -> str:
+    """Where it asks, below the endpoint's address."""
+    return getattr(adapter, "path", DEFAULT_PATH)
+
+
+def _problem(adapter: object, name: str, arguments: tuple[str, ...]) -> str:
+    """Why a method cannot be called as it will be; "" if it can."""
+    method = getattr(adapter, name, None)
+    call = f"{name}({', '.join(arguments)})"
+    if not callable(method):
+        return f"has no method {call}"
+    if inspect.iscoroutinefunction(method):
+        return f"{name}() must not be asynchronous: it is called in the event loop and does no I/O"
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as fault:
+        return f"cannot be called as {call}: {fault}"
+    except ValueError:
+        return ""  # something built in, whose arguments cannot be looked up
+    return ""
