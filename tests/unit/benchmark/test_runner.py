@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_r1.benchmark.questions import PromptedQuestion
@@ -55,6 +55,7 @@ def questions_of(sizes: list[int]) -> list[PromptedQuestion]:
     ]
 
 
+@settings(max_examples=20)  # each rolls out hundreds of trajectories
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=4), st.integers(1, 3))
 def test_no_row_is_lost_whatever_the_sizes_are(sizes, n_samples):
     """There are no batches, and so no short last one that could be dropped."""
@@ -70,9 +71,8 @@ def test_no_row_is_lost_whatever_the_sizes_are(sizes, n_samples):
 
 
 def test_the_first_error_ends_all_and_what_was_finished_is_written():
-    sink = io.StringIO()
+    sink, asked = io.StringIO(), [(question, 0) for question in questions_of([9])]
     with pytest.raises(RuntimeError, match="the engine is dead"):
-        asked = [(q, 0) for q in questions_of([9])]
         asyncio.run(roll_out_all(Router(bad="q0-4").answer, POOL, asked, sink, lambda _: None))
     finished = [json.loads(line)["question"] for line in sink.getvalue().splitlines()]
     assert finished == [f"q0-{i}" for i in range(4)]
