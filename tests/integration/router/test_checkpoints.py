@@ -62,9 +62,13 @@ def test_folders_without_a_policy_are_refused(tmp_path, model_folder):
         found(tmp_path / "nowhere")
 
 
-def test_what_verl_cannot_merge_is_told_and_leaves_nothing_behind(tmp_path, model_folder):
+def test_what_verl_cannot_merge_is_told_and_leaves_nothing_behind(tmp_path, model_folder, monkeypatch):
+    """The real merger takes many seconds to start; one that cannot start ends as it does, with a traceback."""
+    (tmp_path / "verl").mkdir()
+    (tmp_path / "verl" / "__init__.py").write_text("raise FileNotFoundError('fsdp_config.json')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     step = make_checkpoint(tmp_path, 1, model_folder, weights=False)
-    with pytest.raises(RuntimeError, match="veRL could not merge the shards"):
+    with pytest.raises(RuntimeError, match=r"veRL could not merge the shards in .*: FileNotFoundError: fsdp_config"):
         with_weights(str(found(step)))
     assert sorted(f.name for f in (step / "actor").iterdir()) == ["huggingface", "model_world_size_1_rank_0.pt"]
 
