@@ -54,7 +54,8 @@ def find(source: object, key: str, written: str, known: Mapping[str, T]) -> T:
     if written in known:
         return known[written]
     if ":" not in written and "." not in written:
-        remedy = f"is none of {', '.join(known)}; name one, or a dotted path like package.module:name"
+        there = f"is none of {', '.join(known)}; name one, or" if known else "is no name known here; give"
+        remedy = f"{there} a dotted path like package.module:name or path/to/file.py:name"
         raise ConfigError(source, key, written, remedy)
     found: T = load_object(source, key, written)
     return found

@@ -22,6 +22,7 @@ import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from router_r1.atomic import write_text
 from router_r1.project_files import project_root
@@ -69,8 +70,9 @@ def write_run_json(run_dir: Path, facts: dict[str, object]) -> None:
     write_text(run_dir / "run.json", json.dumps(facts, indent=2) + "\n")
 
 
-def read_run_json(run_dir: Path) -> dict:
-    return json.loads((run_dir / "run.json").read_text())
+def read_run_json(run_dir: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((run_dir / "run.json").read_text())
+    return facts
 
 
 def point(link: Path, target: Path) -> None:

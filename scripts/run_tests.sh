@@ -23,11 +23,12 @@ export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_DATASE
 
 "$python" -m ruff check --quiet .
 "$python" -m ruff format --check --quiet .
+"$python" -m codespell_lib
+"$python" -m mypy
 quick=(-m "not slow" -n auto --maxprocesses=4 --dist loadfile)
 if [ "$part" = quick ]; then
     exec "$python" -m pytest "${quick[@]}" --durations=10 "$@"
 fi
-"$python" -m mypy
 if [ $# -gt 0 ]; then
     exec "$python" -m pytest "$@"
 fi

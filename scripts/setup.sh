@@ -102,7 +102,7 @@ write_stamp() {
 
 set_is_there() {
     [ -x "$venv/bin/python" ] && [ -f "$venv/pyvenv.cfg" ] && stamped "$set_name" || return 1
-    [ "$set_name" = gpu ] || compgen -G "$venv/lib/python3.11/site-packages/vllm-*.dist-info/METADATA" >/dev/null
+    [ "$set_name" = gpu ] || compgen -G "$venv/lib/python3.*/site-packages/vllm-*.dist-info/METADATA" >/dev/null
 }
 
 up_to_date() { set_is_there && { [ "$dev" = no ] || stamped dev; }; }
@@ -158,7 +158,7 @@ watch_log() { # every half minute, as long as this script lives: how far pip is
         if [ $((seconds % 30)) = 0 ]; then
             last=$(grep -aoE '^(Collecting [^ ]*|Building wheel[^:]*|Installing collected)' "$log" | tail -n 1)
             if [ "$last" = "Installing collected" ]; then
-                last="$(ls -d "$venv"/lib/python3.11/site-packages/*.dist-info 2>/dev/null | wc -l) packages are in place"
+                last="$(ls -d "$venv"/lib/python3.*/site-packages/*.dist-info 2>/dev/null | wc -l) packages are in place"
             fi
             say "  ... $seconds s: ${last:-working}"
         fi
@@ -167,21 +167,32 @@ watch_log() { # every half minute, as long as this script lives: how far pip is
 
 # ---------------------------------------------------------------- the steps
 
+# The CPU set is tried on 3.11, for which every version in cpu.lock was chosen; veRL's own GPU environment is 3.12.
+minors() { [ "$set_name" = gpu ] && echo "12 11" || echo 11; }
+
+is_wanted() { # $1: an interpreter, $2: the minor version
+    "$1" -c "import sys; sys.exit(sys.version_info[:2] != (3, $2))" >/dev/null 2>&1
+}
+
 find_python() {
-    local candidate
-    is_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
-    if [ -n "${PYTHON:-}" ]; then
-        is_311 "$PYTHON" || die "PYTHON = $PYTHON: not a Python 3.11; name one, or unset PYTHON to search for python3.11"
-        python=$PYTHON
-        return
-    fi
-    for candidate in python3.11 python3 python /usr/bin/python3.11 /usr/local/bin/python3.11; do
-        if is_311 "$candidate"; then
-            python=$candidate
+    local candidate minor versions
+    versions="Python 3.$(minors | sed 's/ / or 3./')"
+    for minor in $(minors); do
+        if [ -n "${PYTHON:-}" ]; then
+            is_wanted "$PYTHON" "$minor" || continue
+            python=$PYTHON
             return
         fi
+        for candidate in "python3.$minor" python3 python "/usr/bin/python3.$minor" "/usr/local/bin/python3.$minor"; do
+            if is_wanted "$candidate" "$minor"; then
+                python=$candidate
+                return
+            fi
+        done
     done
-    die "no Python 3.11 found (looked for python3.11, python3, python); install it, or name it: PYTHON=/path/to/python3.11"
+    minor=$(minors | cut -d ' ' -f 1)
+    [ -z "${PYTHON:-}" ] || die "PYTHON = $PYTHON: not a $versions; name one, or unset PYTHON to search for python3.$minor"
+    die "no $versions found (looked for python3.$minor, python3, python); install it, or name it: PYTHON=/path/to/python3.$minor"
 }
 
 check_machine() {
@@ -197,7 +208,13 @@ check_machine() {
         die "$target has $free_gb GB free, and $disk_needed_gb GB are needed; free some, or name another place with --venv"
 }
 
-usable() { "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+usable() {
+    local minor
+    for minor in $(minors); do
+        is_wanted "$venv/bin/python" "$minor" && "$venv/bin/python" -c 'import pip' >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
 
 # Only what this script made is ever removed.
 make_venv() {
@@ -214,7 +231,7 @@ make_venv() {
             fi
             rm -rf "$venv"
         elif ! usable; then
-            die "$venv: not a Python 3.11 environment with pip, and not made by this script; name an empty or a new directory with --venv"
+            die "$venv: not a Python 3.$(minors | sed 's/ / or 3./') environment with pip, and not made by this script; name an empty or a new directory with --venv"
         elif [ -f "$marks/set" ] && [ "$(<"$marks/set")" != "$set_name" ]; then
             die "$venv: holds the $(<"$marks/set") set, and was not made by this script; name another directory with --venv"
         else
@@ -247,13 +264,13 @@ create_venv() {
 # installed. It writes INSTALLER when all other files are there: without it, the metadata goes, and pip installs the package again.
 remove_half_installed() {
     local info
-    for info in "$venv"/lib/python3.11/site-packages/*.dist-info; do
+    for info in "$venv"/lib/python3.*/site-packages/*.dist-info; do
         if [ -d "$info" ] && { [ ! -f "$info/INSTALLER" ] || [ ! -f "$info/RECORD" ]; }; then
             say "an earlier install stopped in the middle of $(basename "$info" .dist-info): it is installed again"
             rm -rf "$info"
         fi
     done
-    rm -rf "$venv"/lib/python3.11/site-packages/~* # what pip had moved aside
+    rm -rf "$venv"/lib/python3.*/site-packages/~* # what pip had moved aside
 }
 
 pin() { sed -n "s/^\($1==.*\)/\1/p" "$root/requirements/cpu.lock"; }
@@ -276,13 +293,13 @@ install_gpu() {
     local torch
     torch=$(sed -n 's/^ *"\(torch==[0-9.]*\)",.*/\1/p' "$root/pyproject.toml")
     # flash-attn's build imports torch and is not declared to: torch comes first, and the build sees it
-    pip_install "$torch" "setuptools>=77.0.3" wheel packaging psutil ninja &&
+    pip_install "$torch" "setuptools>=77.0.3" "hatchling>=1.27" editables wheel packaging psutil ninja &&
         pip_install --no-build-isolation -e "$root[gpu]"
 }
 
 install_project() {
     local copy=$marks/vllm_metadata
-    if [ "$dry_run" = no ]; then # setuptools builds beside the source: here, not in the project
+    if [ "$dry_run" = no ]; then # setuptools builds it beside its source: here, not in the project
         rm -rf "$copy"
         cp -r "$root/scripts/vllm_metadata" "$copy"
     fi
@@ -292,7 +309,7 @@ install_project() {
 # Without it, every one of the dozen processes of a run would compile what it imports where PYTHONDONTWRITEBYTECODE is set, as in
 # many container images: torch then takes three times as long to import.
 compile_all() { # exit code 1 means that a template or a test among the packages is no valid Python, which is of no concern
-    run "$venv/bin/python" -m compileall -q -j 0 "$venv/lib/python3.11/site-packages" || [ $? = 1 ]
+    run "$venv/bin/python" -m compileall -q -j 0 "$venv"/lib/python3.*/site-packages || [ $? = 1 ]
 }
 
 check_imports() {

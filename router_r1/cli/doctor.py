@@ -8,18 +8,15 @@ import platform
 import shutil
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from router_r1.cli.running import exit_code_of
 from router_r1.machine import accelerators, memory_gb
 from router_r1.project_files import project_root
 from router_r1.runs import package_versions
 
 _SETS = {
-    "questions, simulated pool, reports": ("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "uvicorn"),
-    "policies": ("torch", "transformers", "vllm"),
-    "training": ("hydra", "ray", "verl", "tensordict"),
+    "for data and reports": ("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"),
+    "for policies": ("torch", "vllm"),
+    "for training": ("hydra", "ray", "verl", "tensordict"),
 }
 
 
@@ -29,14 +26,19 @@ def doctor() -> int:
 
 
 def _report() -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    table.add_row("cores, memory", f"{os.cpu_count()}, {memory_gb():.0f} GB")
-    table.add_row("free disk here", f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB")
-    table.add_row("NVIDIA GPUs", str(accelerators()))
-    table.add_row("project files", str(project_root()))
-    table.add_row("packages", ", ".join(f"{name} {version}" for name, version in package_versions().items()))
+    versions = package_versions()
+    facts = {
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory_gb():.0f} GB",
+        "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB in this folder",
+        "NVIDIA GPUs": str(accelerators()),
+        "pools, experiments": str(project_root() / "configs"),
+        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
     for purpose, modules in _SETS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        table.add_row(purpose, f"missing: {', '.join(missing)}" if missing else "all there")
-    Console(highlight=False, soft_wrap=True).print(table)
+        facts[purpose] = f"missing: {', '.join(missing)}" if missing else "all there"
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value}")

@@ -11,6 +11,12 @@ from typing import IO
 from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.exit_codes import ExitCode
 
+_OPTIONAL = {
+    **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"), "local"),
+    **dict.fromkeys(("ray", "torch", "verl", "vllm"), "cpu"),
+}
+"""Module -> the set that has it."""
+
 
 def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], str] = str) -> int:
     """Run a command; its exit code. What went wrong is told on standard error in one line.
@@ -26,6 +32,12 @@ def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], st
     except RuntimeError as fault:
         print("; ".join(filter(None, [f"error: {fault}", how_to_go_on()])), file=sys.stderr)
         return ExitCode.BUDGET_SPENT if isinstance(fault, BudgetSpent) else ExitCode.FAILED
+    except ModuleNotFoundError as fault:
+        if fault.name not in _OPTIONAL:
+            raise
+        needs = f"{fault.name} is not installed; this needs it: pip install 'router-r1[{_OPTIONAL[fault.name]}]'"
+        print(f"error: {needs}", file=sys.stderr)
+        return ExitCode.REFUSED
     except KeyboardInterrupt:
         print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
         return ExitCode.INTERRUPTED

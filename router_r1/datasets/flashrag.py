@@ -51,7 +51,8 @@ class FlashragHub:
 
         if dataset not in self._ask(datasets.get_dataset_config_names, self.repository):
             return []
-        return self._ask(datasets.get_dataset_split_names, self.repository, dataset)
+        splits: list[str] = self._ask(datasets.get_dataset_split_names, self.repository, dataset)
+        return splits
 
     def read(self, dataset: str, split: str, *, max_bad_share: float = MAX_BAD_SHARE) -> Questions:
         import datasets

@@ -98,7 +98,8 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     """How a question file was drawn; {} for a file that does not say."""
     import pyarrow.parquet as pq
 
-    return json.loads((pq.read_schema(path).metadata or {}).get(_METADATA_KEY, b"{}"))
+    provenance: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {}).get(_METADATA_KEY, b"{}"))
+    return provenance
 
 
 def check_parquet(path: str | Path) -> set[str]:

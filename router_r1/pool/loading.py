@@ -48,7 +48,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:

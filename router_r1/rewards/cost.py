@@ -50,7 +50,8 @@ class CostWindow:
         x = _root(raw_cost)
         if not self._roots:
             return NEUTRAL
-        low, high = np.percentile(np.fromiter(self._roots, float, len(self._roots)), (self.low, self.high)).tolist()
+        roots = np.fromiter(self._roots, float, len(self._roots))
+        low, high = map(float, np.percentile(roots, (self.low, self.high)))
         if high - low < _MIN_SPREAD:
             return NEUTRAL
         return 1.0 - min(max((x - low) / (high - low), 0.0), 1.0)

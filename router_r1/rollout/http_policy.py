@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from router_r1.errors import ConfigError
-from router_r1.rollout.policy import Generation
+from router_r1.rollout.policy import Finish, Generation
 from router_r1.rollout.sampling import Sampling
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types import Completion
 
-_FINISHES = {"stop": "stop", "length": "length", "abort": "abort"}
+_FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "abort": "abort"}
 _RETRIES = 3
 _TIMEOUT_S = 600.0  # one generation, the server's queue included
 _CONNECT_S = 10.0
@@ -94,7 +94,7 @@ class HttpPolicy:
         if choice.finish_reason not in _FINISHES:
             raise PolicyEndpointError(f"{self._client.base_url}: a generation was ended by {choice.finish_reason!r}")
         logprobs = list(choice.logprobs.token_logprobs or []) if choice.logprobs else []
-        return Generation([int(i) for i in token_ids], _FINISHES[choice.finish_reason], logprobs)  # type: ignore[arg-type]
+        return Generation([int(i) for i in token_ids], _FINISHES[choice.finish_reason], logprobs)
 
 
 @asynccontextmanager

@@ -8,6 +8,9 @@ from typing import Literal, Protocol
 
 from router_r1.protocol import Route
 
+Finish = Literal["stop", "length", "abort"]
+"""How a generation ended: by itself or at a stop string, at its token budget, or given up by the engine."""
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -15,7 +18,7 @@ class Generation:
 
     token_ids: list[int]
     """[num_tokens], exactly as sampled, stop string and end-of-sequence token included."""
-    finish: Literal["stop", "length", "abort"]
+    finish: Finish
     """A stop string or the end of sequence; `max_tokens` reached; given up by the engine."""
     logprobs: list[float] = field(default_factory=list)
     """[num_tokens], or empty if not asked for."""

@@ -55,7 +55,8 @@ class _RemotePolicy:
 
         generation = self._actor.generate.remote(list(token_ids), max_tokens, list(stop), request_id)
         try:
-            return await generation
+            generated: Generation = await generation
+            return generated
         except asyncio.CancelledError:
             ray.cancel(generation)
             raise

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from router_r1.rollout import vllm_environment
 from router_r1.rollout.model_folder import check_model_path, model_config, stored_dtype
-from router_r1.rollout.policy import Generation
+from router_r1.rollout.policy import Finish, Generation
 from router_r1.rollout.sampling import Sampling
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 _SHUTDOWN_S = 20.0  # on a busy machine the engine's processes need longer than vLLM's own 5 s to leave by themselves
-_FINISHES = {"stop": "stop", "length": "length", "abort": "abort"}
+_FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
 class VllmPolicy:
@@ -42,7 +42,7 @@ class VllmPolicy:
     @property
     def max_model_len(self) -> int:
         """Longest sequence, prompt included, in tokens."""
-        return self._engine.model_config.max_model_len
+        return int(self._engine.model_config.max_model_len)
 
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
@@ -77,7 +77,7 @@ class VllmPolicy:
         ids = list(completion.token_ids)
         steps = completion.logprobs
         logprobs = [] if steps is None else [step[token].logprob for step, token in zip(steps, ids, strict=True)]
-        return Generation(ids, _FINISHES[completion.finish_reason], logprobs)  # type: ignore[arg-type]
+        return Generation(ids, _FINISHES[completion.finish_reason], logprobs)
 
 
 @asynccontextmanager
@@ -163,7 +163,7 @@ def _without_main_module() -> Iterator[None]:
     would start another engine there. The engine needs nothing of it.
     """
     main = sys.modules["__main__"]
-    kept = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    kept: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
     main.__spec__ = None
     try:
         yield
@@ -174,4 +174,4 @@ def _without_main_module() -> Iterator[None]:
 def _has_gpu() -> bool:
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())

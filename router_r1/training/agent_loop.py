@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from omegaconf import OmegaConf
@@ -17,7 +17,7 @@ from router_r1.errors import validated
 from router_r1.protocol import Trajectory
 from router_r1.rewards.rubric import RewardConfig, Rubric
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
-from router_r1.rollout.policy import Generation
+from router_r1.rollout.policy import Finish, Generation
 from router_r1.training.services import connect
 
 
@@ -53,7 +53,7 @@ class EnginePolicy:
         self.preemptions += max(output.num_preempted or 0, 0)
         # veRL tells only "completed" from "aborted"; a completion that fills its budget was cut, unless the loop finds
         # a tag.
-        finish: Literal["stop", "length", "abort"] = "length" if len(output.token_ids) >= max_tokens else "stop"
+        finish: Finish = "length" if len(output.token_ids) >= max_tokens else "stop"
         if output.stop_reason == "aborted":
             finish = "abort"
         return Generation(list(output.token_ids), finish, list(output.log_probs or []))

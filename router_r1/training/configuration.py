@@ -26,6 +26,9 @@ from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
 
+_KEYS_OF_VERL = {"actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}}}
+"""What is read here of veRL's own configuration and set by nothing of ours: enough for a dry run without veRL."""
+
 DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
 
 
@@ -223,7 +226,7 @@ def _verl_configuration() -> str:
     folder = _verl_config_folder()
     if folder is not None:
         return f"file://{folder}"
-    ConfigStore.instance().store("ppo_trainer", {"actor_rollout_ref": {"rollout": {"val_kwargs": {"n": 1}}}})
+    ConfigStore.instance().store("ppo_trainer", _KEYS_OF_VERL)
     return "pkg://router_r1.training"
 
 

@@ -106,7 +106,7 @@ def dry_run(plan: TrainingPlan, console: Console) -> None:
     print(OmegaConf.to_yaml(cfg.resolve(plan.config)))
     describe(plan, console)
     for fault in plan.missing:
-        console.print(f"missing: {fault}")
+        console.print(f"missing: {fault}", markup=False)
     if cfg.has_verl():
         _ask_verl(plan)
     console.print("dry run: the configuration is sound; nothing was started")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _COLUMNS = {"EM": "em", "F1": "f1", "raw cost": "raw_cost", "routes": "routes", "format": "format_valid"}
 """Heading -> measure of the closing table."""
 
+Scores = Mapping[str, Mapping[str, float]]
+"""Data source -> metric -> value."""
+
 
 class StepLines:
     """Turns the metric file of a running trainer into one readable line per step."""
@@ -89,7 +92,7 @@ def close(run_dir: Path, console: Console) -> None:
     console.print(f"curves: {run_dir / 'curves.png'}")
 
 
-def _table(first: int, before: Mapping, last: int, after: Mapping) -> Table:
+def _table(first: int, before: Scores, last: int, after: Scores) -> Table:
     table = Table(title=f"validation before (step {first}) and after (step {last})")
     table.add_column("questions")
     for heading in _COLUMNS:

@@ -43,7 +43,7 @@ class RouterReplayBuffer(ReplayBuffer):
         self._max_failed_routes = float(self.sampler_kwargs["max_failed_routes"])
         self._samples_per_question = dict(self.sampler_kwargs["samples_per_question"])
 
-    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict]:
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
         ledger = connect().ledger()
         refuse_overspending(ledger, step=global_steps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -46,7 +47,7 @@ class RouteActor:
 class CostWindowActor:
     """The run's one `CostWindow`; calls are served one at a time, so every trajectory is seen exactly once."""
 
-    def __init__(self, state: dict | None = None) -> None:
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
         self._window = CostWindow()
         if state is not None:
             self._window.load_state_dict(state)
@@ -54,15 +55,17 @@ class CostWindowActor:
     def cost(self, trajectory: Trajectory, *, train: bool) -> float:
         return trajectory_cost(self._window, trajectory, train=train)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return self._window.state_dict()
 
 
-def start(pool: RoutingPool, config: RoutingConfig, window_state: dict | None) -> tuple[list[ActorHandle], ActorHandle]:
+def start(
+    pool: RoutingPool, config: RoutingConfig, window_state: dict[str, Any] | None
+) -> tuple[list[ActorHandle], ActorHandle]:
     """Start all actors; they live as long as the returned handles."""
     options = RouteActor.options  # type: ignore[attr-defined]  # added by the decorator
     routes = [options(name=f"{ROUTES}_{shard}").remote(pool, config.for_shard(shard)) for shard in range(config.shards)]
-    window = CostWindowActor.options(name=COST_WINDOW).remote(window_state)  # type: ignore[attr-defined]
+    window = CostWindowActor.options(name=COST_WINDOW).remote(window_state)  # type: ignore[attr-defined]  # likewise
     return routes, window
 
 
@@ -78,10 +81,12 @@ class Services:
 
     async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
         service = self.routes[self.shard_of[candidate]]
-        return await service.route.remote(candidate, query, trajectory_id=trajectory_id)
+        route: Route = await service.route.remote(candidate, query, trajectory_id=trajectory_id)
+        return route
 
     async def cost(self, trajectory: Trajectory, *, train: bool) -> float:
-        return await self.window.cost.remote(trajectory, train=train)
+        cost: float = await self.window.cost.remote(trajectory, train=train)
+        return cost
 
     def ledger(self) -> Ledger:
         """The books of all shards together."""

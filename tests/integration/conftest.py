@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from router_r1.datasets import Question, question_row, write_parquet
-from tests.doubles.bpe_tokenizers import build_tokenizer
 from tests.integration.rollout.conftest import tiny_checkpoint as tiny_checkpoint  # a fixture
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Austria": "Vienna", "Poland": "Warsaw"}
@@ -115,6 +114,8 @@ class PolicyServer(JsonServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        from tests.doubles.bpe_tokenizers import build_tokenizer  # the core's tests run without this library
+
         self.tokenizer = build_tokenizer()
         self.models["data"] = [{"id": "policy", "object": "model", "root": str(folder), "max_model_len": 2000}]
         self.dies_after: int | None = None
@@ -154,6 +155,8 @@ def model_folder(tmp_path: Path) -> Path:
 
 def write_model(folder: Path) -> Path:
     """A tokenizer and a configuration: enough for a policy that is served elsewhere."""
+    from tests.doubles.bpe_tokenizers import build_tokenizer
+
     build_tokenizer().save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     return folder

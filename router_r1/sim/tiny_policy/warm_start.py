@@ -139,7 +139,7 @@ class _WarmStartTrainer(Trainer):
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
-    ) -> Tensor | tuple[Tensor, dict]:
+    ) -> Tensor | tuple[Tensor, dict[str, Any]]:
         hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
         labels = inputs["labels"][:, 1:]
         trained = labels != _IGNORED

@@ -36,7 +36,7 @@ class _CpuModelBuilding:
 
     def _build_fsdp_module(self, module: torch.nn.Module) -> torch.nn.Module:
         with patch.object(upstream, "CPUOffloadPolicy", lambda pin_memory: CPUOffloadPolicy(pin_memory=False)):
-            return super()._build_fsdp_module(module)  # type: ignore[misc]
+            return super()._build_fsdp_module(module)  # type: ignore[misc]  # likewise
 
 
 @EngineRegistry.register(model_type="language_model", backend=["fsdp", "fsdp2"], device="cpu")

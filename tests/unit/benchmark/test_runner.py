@@ -71,7 +71,7 @@ def test_no_row_is_lost_whatever_the_sizes_are(sizes, n_samples):
 
 
 def test_the_first_error_ends_all_and_what_was_finished_is_written():
-    sink, asked = io.StringIO(), [(question, 0) for question in questions_of([9])]
+    sink, asked = io.StringIO(), [(q, 0) for q in questions_of([9])]
     with pytest.raises(RuntimeError, match="the engine is dead"):
         asyncio.run(roll_out_all(Router(bad="q0-4").answer, POOL, asked, sink, lambda _: None))
     finished = [json.loads(line)["question"] for line in sink.getvalue().splitlines()]

@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.rewards.trajectories import TELL, routed, said, trajectory
 
 from router_r1.errors import ConfigError, validated
 from router_r1.rewards.rubric import RewardConfig, Rubric, score
 from router_r1.rewards.terms import ARGUMENTS, BUILT_IN
+from tests.unit.rewards.trajectories import TELL, routed, said, trajectory
 
 PAPER = {"format": "format", "outcome": "outcome", "cost": "cost"}
 BREVITY = """

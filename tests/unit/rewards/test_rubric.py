@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 from router_r1.errors import ConfigError, validated
 from router_r1.protocol import Status
 from router_r1.rewards.cost import CostWindow, trajectory_cost
-<<<<<<<< HEAD:tests/unit/rewards/test_compose.py
-from router_r1.rewards.rubric import RewardConfig, compose, score
-from tests.unit.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
-========
 from router_r1.rewards.rubric import RewardConfig, Rubric, score
 from router_r1.rewards.terms import cost_term, format_term, outcome_term
-from tests.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
->>>>>>>> rubric:tests/unit/rewards/test_rubric.py
+from tests.unit.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
 
 unit = st.floats(0, 1)
 configs = st.builds(RewardConfig, cost_coe=unit, cost_gate=st.sampled_from(["correct_only", "always"]))
