@@ -74,12 +74,15 @@ def test_what_verl_cannot_merge_is_told_and_leaves_nothing_behind(tmp_path, mode
 
 
 @pytest.mark.slow
-def test_shards_are_merged_by_verl_once(tmp_path, tiny_checkpoint):
+def test_shards_are_merged_by_verl_once(tmp_path):
     """A checkpoint with weights as one FSDP rank saves them, and none in Hugging Face format."""
     from safetensors.torch import load_file
 
-    weights = load_file(tiny_checkpoint / "model.safetensors")
-    step = make_checkpoint(tmp_path, 1, tiny_checkpoint, weights=False)
+    from tests.doubles.tiny_checkpoint import save_tiny_checkpoint
+
+    model = save_tiny_checkpoint(tmp_path / "model", steps=0)
+    weights = load_file(model / "model.safetensors")
+    step = make_checkpoint(tmp_path, 1, model, weights=False)
     actor = step / "actor"
     (actor / "huggingface" / "model.safetensors").unlink()
     torch.save(weights, actor / "model_world_size_1_rank_0.pt")
