@@ -35,12 +35,12 @@ from router_r1.benchmark.records import Record
 from router_r1.benchmark.runner import roll_out_all
 from router_r1.datasets import Question
 from router_r1.pool import RoutingPool, load_pool
+from router_r1.project_files import pool_file
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.policy import Generation
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.routing import RouteService
-from router_r1.settings import SIMULATED_POOL
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world.facts import World
@@ -60,9 +60,9 @@ class ScriptedRouter:
         self._tokenizer = shipped_tokenizer()
         self._turns: Counter[str] = Counter()  # by request_id
 
-    async def roll_out(self, messages: Sequence[dict[str, str]], *, request_id: str) -> protocol.Trajectory:
+    async def answer(self, asked: PromptedQuestion, request_id: str) -> protocol.Trajectory:
         return await run_trajectory(
-            encode_prompt(self._tokenizer, messages),
+            encode_prompt(self._tokenizer, asked.messages),
             policy=self,
             dispatcher=self._service,
             pool=self.pool,
@@ -107,27 +107,27 @@ class Timing:
     records: list[Record]
 
 
-async def timed(pool: RoutingPool, questions: Sequence[Question], seed: int) -> Timing:
+async def timed(pool: RoutingPool, questions: Sequence[PromptedQuestion], seed: int) -> Timing:
     async with RouteService(pool) as service:
         router = ScriptedRouter(pool, service, seed)
         started = time.monotonic()
-        records = await roll_out_all(router, [(q, 0) for q in questions], io.StringIO(), lambda _: None)
+        records = await roll_out_all(router.answer, pool, [(q, 0) for q in questions], io.StringIO(), lambda _: None)
         return Timing(time.monotonic() - started, records)
 
 
-def measure(questions: Sequence[Question], seed: int, median_s: float, sigma: float, *, alone: bool) -> Timing:
+def measure(questions: Sequence[PromptedQuestion], seed: int, median_s: float, sigma: float, *, alone: bool) -> Timing:
     """One run against a pool server of its own.
 
     Args:
         alone: one question after another; the wall time is that of the longest.
     """
-    pool = load_pool(SIMULATED_POOL, base_url="http://127.0.0.1:1/v1")
+    pool = load_pool(pool_file("sim"), base_url="http://127.0.0.1:1/v1")
     latencies = [word for name in pool.names for word in ("--latency", f"{name}={1000 * median_s},{sigma}")]
     with (
         tempfile.TemporaryDirectory() as folder,
         pool_server(Path(folder, "pool.log"), seed=seed, latency_scale=float(median_s > 0), options=latencies) as url,
     ):
-        pool = load_pool(SIMULATED_POOL, base_url=url)
+        pool = load_pool(pool_file("sim"), base_url=url)
         wide = [c.model_copy(update={"max_concurrency": 10_000}) for c in pool.candidates]
         pool = RoutingPool(name=pool.name, candidates=tuple(wide))
         if not alone:

@@ -49,7 +49,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, spend
 from router_r1.protocol import Route
 from router_r1.routing import RouteService, RoutingConfig
-from router_r1.routing.preflight import probe
+from router_r1.routing.preflight import preflight
 from router_r1.routing.replies import estimate_tokens
 from router_r1.sim.server.faults import Fault, FaultPlan
 from router_r1.sim.world.candidates import PROFILES, count_tokens
@@ -196,12 +196,12 @@ async def _wrong_key() -> None:
         keyed = tuple(c.model_copy(update={"api_key_env": "BENCH_CLIENT_KEY"}) for c in pool.candidates)
         started = time.monotonic()
         try:
-            await probe(pool.model_copy(update={"candidates": keyed}))
-            line = "the probe found nothing"
+            await preflight(pool.model_copy(update={"candidates": keyed}))
+            line = "the preflight found nothing"
         except ConfigError as fault:
             line = str(fault)
     took = time.monotonic() - started
-    report("wrong key: time until the probe ends the run", f"{took:.2f} s", "< 5 s", took < 5 and "\n" not in line)
+    report("wrong key: time until the preflight ends the run", f"{took:.2f} s", "< 5 s", took < 5 and "\n" not in line)
     print(f"    {line}")
 
 

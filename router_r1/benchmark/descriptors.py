@@ -85,7 +85,7 @@ async def describe(
     """Candidate -> descriptor.
 
     Args:
-        measured: from `probe`; may leave out candidates.
+        measured: from `measure`; may leave out candidates.
         writer: asks the LLM that writes.
 
     Raises:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from router_r1.atomic import write_text
+from router_r1.benchmark.display import Segment, describe_route, printable, segments
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.records import Record
-from router_r1.benchmark.rendering import Segment, describe_route, printable, segments
 from router_r1.benchmark.tables import ordered, sheets
 from router_r1.protocol import Route
 

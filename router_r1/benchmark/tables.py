@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from router_r1.benchmark.display import printable
 from router_r1.benchmark.metrics import Results, Row
-from router_r1.benchmark.rendering import printable
 from router_r1.datasets.selection import GENERAL, MULTI_HOP
 
 _SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}

@@ -3,8 +3,10 @@
 Invariants:
 
 - no request is sent without a permit of the candidate, of its endpoint and of the adaptive gate, nor while the breaker
-  is open; a route that waits between two attempts holds none of them;
-- every request that was sent is booked, whatever becomes of it.
+  is open; a route that backs off, or waits for an outage to end, holds none of them;
+- a route has one request in flight at most;
+- every request is counted when it is sent, whatever becomes of it, and what its answer says of tokens is booked when it
+  has been read. What a request costs that timed out, was cancelled or broke off is unknown and not booked.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,9 +33,6 @@ from router_r1.routing.retries import retrying
 
 logger = logging.getLogger(__name__)
 
-_HEDGE_AFTER = 0.95  # quantile of the candidate's latency
-_LEAST_LATENCIES = 20  # a quantile of fewer says nothing
-
 
 @dataclass
 class Call:
@@ -44,10 +42,8 @@ class Call:
     messages: Sequence[Message]
     deadline: float = math.inf  # monotonic time; set when the first request is sent
     attempts: int = 0
-    hedges: int = 0
     spend_usd: Decimal = Decimal(0)
     host: str = ""  # of the endpoint asked last
-    unread: int = 0  # requests whose reply has not come
     failed_at: set[EndpointClient] = field(default_factory=set)
     barred: set[EndpointClient] = field(default_factory=set)  # those that refused for good
 
@@ -68,8 +64,12 @@ class CandidateClient:
         self._quota = Quota(candidate.max_concurrency, candidate.rpm, candidate.tpm)
         self._ledger, self._metrics = ledger, metrics
         self._account = ledger.accounts[candidate.name]
-        self._latencies: deque[float] = deque(maxlen=200)
         self._usual_completion = float(candidate.max_tokens)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request holds a permit, here or at an endpoint, and none waits for one."""
+        return self._quota.is_idle and all(client.gate.is_idle and client.quota.is_idle for client in self._clients)
 
     async def ask(self, call: Call) -> Reply:
         """The candidate's reply; `call` says what it took, also when there was none.
@@ -82,16 +82,14 @@ class CandidateClient:
         reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._attempt, call)
         return reply
 
-    async def _attempt(self, call: Call, *, may_hedge: bool = True) -> Reply:
-        """One request, or two if the first is slow."""
-        is_retry = call.attempts > 0 and may_hedge
+    async def _attempt(self, call: Call) -> Reply:
+        """One request, as soon as the limits and the breaker of an endpoint let it pass."""
+        is_retry = call.attempts > 0
         while True:
             client = await self._available(call)
             tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
             async with self._admitted(client, tokens, first=is_retry):
                 if client.breaker.may_pass:  # it may have opened while this route was queueing
-                    if may_hedge and self._config.hedge and (delay_s := self._hedge_delay_s()):
-                        return await self._send_hedged(client, call, tokens, delay_s)
                     return await self._send(client, call, tokens)
             is_retry = True
 
@@ -142,7 +140,6 @@ class CandidateClient:
         call.attempts += 1
         call.host = client.host
         request = connection.request(client.adapter, candidate, client.endpoint, call.messages)
-        call.unread += 1
         self._account.requests += 1
         is_trial = client.breaker.begin()
         try:
@@ -150,7 +147,6 @@ class CandidateClient:
                 content = await connection.post(request, within_s)
             reply = read_reply(content, request)
         except RouteError as fault:
-            call.unread -= 1
             if fault.kind == "timeout" and within_s < candidate.timeout_s:
                 client.breaker.abandon(trial=is_trial)  # it was the route that ran out of time
             else:
@@ -161,7 +157,6 @@ class CandidateClient:
         except BaseException:
             client.breaker.abandon(trial=is_trial)
             raise
-        call.unread -= 1
         client.breaker.record(ok=True, trial=is_trial)
         client.gate.record(refused=False)
         self._settle(client, reply.prompt_tokens + reply.completion_tokens - tokens)
@@ -192,7 +187,6 @@ class CandidateClient:
         self._charge(call, reply.prompt_tokens, reply.completion_tokens)
         self._account.estimated += reply.usage_estimated
         self._usual_completion += 0.1 * (reply.completion_tokens - self._usual_completion)
-        self._latencies.append(latency_s)
 
     def _charge(self, call: Call, prompt_tokens: int, completion_tokens: int) -> None:
         if not (prompt_tokens or completion_tokens):
@@ -208,51 +202,6 @@ class CandidateClient:
         """A request took `difference` tokens more than it was admitted for."""
         self._quota.settle(difference)
         client.quota.settle(difference)
-
-    # ---------------------------------------------------------------- hedging
-
-    def _hedge_delay_s(self) -> float | None:
-        """How long to wait for the first request alone; None while too little is known of this candidate."""
-        if len(self._latencies) < _LEAST_LATENCIES:
-            return None
-        return sorted(self._latencies)[int(_HEDGE_AFTER * len(self._latencies))]
-
-    async def _send_hedged(self, client: EndpointClient, call: Call, tokens: float, delay_s: float) -> Reply:
-        """A request, and a second one if it is slow: the first good answer wins.
-
-        What the loser costs will never be known. It is booked as if it had said what the winner said.
-        """
-        requests = {asyncio.create_task(self._send(client, call, tokens))}
-        try:
-            done, _ = await asyncio.wait(requests, timeout=delay_s)
-            if not done:
-                call.failed_at.add(client)  # another place, if there is one
-                call.hedges += 1
-                self._account.hedges += 1
-                requests.add(asyncio.create_task(self._attempt(call, may_hedge=False)))
-            reply = await _first_good(requests, call)
-            for _ in range(call.unread):
-                self._charge(call, reply.prompt_tokens, reply.completion_tokens)
-                self._account.estimated += 1
-            return reply
-        finally:
-            for request in requests:
-                request.cancel()
-            await asyncio.gather(*requests, return_exceptions=True)
-            call.unread = 0
-
-
-async def _first_good(requests: set[asyncio.Task[Reply]], call: Call) -> Reply:
-    """The first reply; a fault if there is none.
-
-    A request that failed is not followed by one that still queues: the failed one's permit may be what it queues for.
-    """
-    pending = set(requests)
-    while True:
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        good = [request for request in done if request.exception() is None]
-        if good or not pending or not call.unread:
-            return (good or list(done))[0].result()
 
 
 async def _any_changed(clients: list[EndpointClient], within_s: float) -> None:

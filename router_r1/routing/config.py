@@ -56,8 +56,6 @@ class RoutingConfig(_Settings):
 
     retries: RetryPolicy = RetryPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
-    hedge: bool = False
-    """Send a second request after the candidate's 95th percentile of latency; the first answer wins, both are paid."""
     cache: CacheMode = "off"
     """Whether replies at temperature 0 are looked up on disk, and kept there."""
     cache_file: str | None = None

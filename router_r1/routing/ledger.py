@@ -1,9 +1,13 @@
-"""The service's books: what was started, how it ended, and what it cost, exactly.
+"""The service's books: what was started, how it ended, and what the answers cost.
 
 Invariants:
 
 - started = finished + failed + cancelled + in flight, per candidate;
-- spend is the exact sum over all replies that were charged, useless ones and lost hedges included.
+- spend is the sum, in decimals and never rounded, of tokens times price: the tokens that an endpoint counted, for a
+  useless answer too, and our estimate of those that it did not count for a reply that was kept (`estimated`).
+
+Unknown, and not booked: what an endpoint charges for a request that timed out, was cancelled or broke off, for one that
+it answered with an error status, and for a useless answer without a count. The bill may be higher by that much.
 """
 
 from __future__ import annotations
@@ -23,8 +27,7 @@ class Account:
     finished: int = 0
     failed: int = 0
     cancelled: int = 0
-    requests: int = 0  # sent over HTTP: retries and hedges included, cached and shared replies not
-    hedges: int = 0
+    requests: int = 0  # sent over HTTP: retries included, cached and shared replies not
     cached: int = 0  # answered from disk
     shared: int = 0  # answered by an identical request in flight
     estimated: int = 0  # replies whose tokens the endpoint did not count

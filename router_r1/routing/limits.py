@@ -10,9 +10,11 @@ Invariants, whatever completes, fails or is cancelled, in whatever order:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 
 class Gate:
@@ -31,6 +33,11 @@ class Gate:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no permit is out and nobody waits for one."""
+        return not (self._held or self._waiting)
 
     @property
     def limit(self) -> int:
@@ -106,6 +113,14 @@ class AdaptiveGate(Gate):
         return False
 
 
+@dataclass(frozen=True)
+class Clock:
+    """What time it is, in seconds, and how to let some pass."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
 class Pace:
     """Lets amounts (requests, tokens) pass one after another, evenly spaced, so that no minute sees more than a limit.
 
@@ -113,7 +128,8 @@ class Pace:
     of a bucket: a full bucket lets through twice the limit within its first minute.
     """
 
-    def __init__(self, per_minute: float | None) -> None:
+    def __init__(self, per_minute: float | None, clock: Clock = Clock()) -> None:
+        self._clock = clock
         self._gap_s = 60.0 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._queue = asyncio.Lock()  # first come, first served
@@ -122,11 +138,10 @@ class Pace:
         """Return when `amount` may pass."""
         if not self._gap_s:
             return
-        clock = asyncio.get_running_loop().time
         async with self._queue:
-            while (delay := self._next - clock()) > 0:  # noqa: ASYNC110  # for the clock
-                await asyncio.sleep(delay)
-            self._next = max(clock(), self._next) + amount * self._gap_s
+            while (delay := self._next - self._clock.now()) > 0:
+                await self._clock.sleep(delay)
+            self._next = max(self._clock.now(), self._next) + amount * self._gap_s
 
     def settle(self, difference: float) -> None:
         """An amount that has passed turned out larger (or, below 0, smaller) than it was taken for."""
@@ -152,6 +167,11 @@ class Quota:
         finally:
             if self.gate:
                 self.gate.release()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is admitted and nobody waits for it."""
+        return self.gate is None or self.gate.is_idle
 
     def settle(self, difference: float) -> None:
         """The tokens of an admitted request turned out `difference` more than was said."""

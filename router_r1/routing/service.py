@@ -39,7 +39,6 @@ class _Outcome:
     route: Route
     status: str
     host: str = ""  # of the endpoint asked last; "" if none was
-    hedges: int = 0
 
 
 class RouteService:
@@ -79,6 +78,11 @@ class RouteService:
 
     def __repr__(self) -> str:
         return f"RouteService(pool={self._pool.name!r}, candidates={len(self._pool.candidates)})"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in flight: no permit is held or waited for, and no request is shared."""
+        return not self._flights and all(client.is_idle for client in self._candidates.values())
 
     async def __aenter__(self) -> RouteService:
         return self
@@ -177,21 +181,15 @@ class RouteService:
             reply = await self._candidates[candidate.name].ask(call)
         except RouteError as fault:
             logger.warning("route failed after %d attempts: %s", call.attempts, fault)
-            return _Outcome(_failed(candidate, call, str(fault)), "failed", call.host, call.hedges), None
-        return _Outcome(_answered(candidate, call, reply), "finished", call.host, call.hedges), reply
+            return _Outcome(_failed(candidate, call, str(fault)), "failed", call.host), None
+        return _Outcome(_answered(candidate, call, reply), "finished", call.host), reply
 
     def _ended(self, outcome: _Outcome, started: float, trajectory_id: str) -> Route:
         """The route with its latency, in trace and metrics."""
         route = replace(outcome.route, latency_s=time.monotonic() - started)
         self.metrics.route(route.candidate, outcome.status, route.latency_s)
         if self._traces and not self._closed:
-            self._traces.write(
-                route,
-                status=outcome.status,
-                trajectory_id=trajectory_id,
-                endpoint=outcome.host,
-                hedges=outcome.hedges,
-            )
+            self._traces.write(route, status=outcome.status, trajectory_id=trajectory_id, endpoint=outcome.host)
         return route
 
 
@@ -214,7 +212,7 @@ def _answered(candidate: Candidate, call: Call, reply: Reply) -> Route:
         reply=reply.text,
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
-        usage_estimated=reply.usage_estimated or call.hedges > 0,
+        usage_estimated=reply.usage_estimated,
         raw_cost=raw_cost(candidate, reply.completion_tokens),
         spend_usd=float(call.spend_usd),
         attempts=call.attempts,

@@ -18,9 +18,8 @@ class TraceWriter:
     """Appends routes to a trace file; one process and one service per file.
 
     A line has `time` (UTC, ISO 8601, when the route ended), `trajectory`, `candidate`, `endpoint`, `status` (finished,
-    cached, shared, failed, cancelled), `error`, `latency_s`, `attempts`, `hedges`, `prompt_tokens`,
-    `completion_tokens`, `usage_estimated`, `raw_cost` (micro-USD), `spend_usd`, and if texts are asked for `query` and
-    `reply`.
+    cached, shared, failed, cancelled), `error`, `latency_s`, `attempts`, `prompt_tokens`, `completion_tokens`,
+    `usage_estimated`, `raw_cost` (micro-USD), `spend_usd`, and if texts are asked for `query` and `reply`.
 
     Raises:
         OSError: the file cannot be opened.
@@ -33,7 +32,7 @@ class TraceWriter:
         )
         self._texts = texts
 
-    def write(self, route: Route, *, status: str, trajectory_id: str, endpoint: str, hedges: int) -> None:
+    def write(self, route: Route, *, status: str, trajectory_id: str, endpoint: str) -> None:
         """Append one line. A disk that is full costs lines, not the run: logging reports the fault on stderr."""
         line: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -44,7 +43,6 @@ class TraceWriter:
             "error": route.error,
             "latency_s": round(route.latency_s, 4),
             "attempts": route.attempts,
-            "hedges": hedges,
             "prompt_tokens": route.prompt_tokens,
             "completion_tokens": route.completion_tokens,
             "usage_estimated": route.usage_estimated,

@@ -44,6 +44,7 @@ class Endpoint:
     raw: list[bytes] = field(default_factory=list)
     """The same as they came over the wire."""
     connections: int = 0
+    connection_ended: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -70,6 +71,7 @@ class Endpoint:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client gave up, as some tests want it to
         finally:
+            self.connection_ended.set()
             writer.close()
 
     async def _read(self, reader: asyncio.StreamReader) -> Request | None:
@@ -94,6 +96,24 @@ def completion(text: object, usage: object = None) -> bytes:
     """A chat completion."""
     message = {"role": "assistant", "content": text}
     return response(200, {"id": "c", "object": "chat.completion", "choices": [{"message": message}], "usage": usage})
+
+
+@dataclass
+class Held:
+    """A behaviour that answers nobody before `release`; `full` as soon as `count` requests have come."""
+
+    count: int
+    answer: bytes
+    full: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: int = 0
+
+    async def __call__(self, number: int, request: Request) -> bytes:
+        self.requests += 1
+        if self.requests == self.count:
+            self.full.set()
+        await self.release.wait()
+        return self.answer
 
 
 def always(*responses: bytes | None) -> Behaviour:

@@ -11,7 +11,7 @@ import pytest
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, load_pool
 from router_r1.protocol import Route
-from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
+from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
 from router_r1.routing.cache import cache_key
 from router_r1.routing.preflight import preflight
 from router_r1.routing.requests import request_identity
@@ -259,22 +259,25 @@ async def test_whatever_an_adapter_raises_costs_its_route_and_shows_no_key(
     lines.insert(at + 1, f"        {FAULTS[fault]}")
     monkeypatch.setenv(KEY, SECRET)
     caplog.set_level(logging.DEBUG)
-    config = RoutingConfig(retries=QUICK, trace_file=str(tmp_path / "t.jsonl"))
+    breaker = BreakerPolicy(least=3, patience_s=0.0)  # the second route is told what ailed the first
+    config = RoutingConfig(retries=QUICK, breaker=breaker, trace_file=str(tmp_path / "t.jsonl"))
     async with endpoint(always(LETTER)) as server:
         broken = pool_at(server.base_url, "Broken", adapter=f"{write(chr(10).join(lines))}:Letters", api_key_env=KEY)
         pool = RoutingPool(name="p", candidates=(*broken.candidates, *pool_at(server.base_url, "Sound").candidates))
         async with RouteService(pool, config=config) as service:
             route = await service.route("Broken", "Who?")
+            later = await service.route("Broken", "Who?")
             account = service.ledger.accounts["Broken"]
-            shown = [repr(service), repr(vars(service)), repr(route), caplog.text, (tmp_path / "t.jsonl").read_text()]
-            clients = service._candidates["Broken"]._clients
-            shown += [repr(vars(client)) for client in clients]
+            shown = [repr(service), repr(vars(service)), repr(route), repr(later), caplog.text]
+            shown.append((tmp_path / "t.jsonl").read_text())
     assert route.failed
     assert route.error.startswith("Broken at 127.0.0.1:")
     assert "\n" not in route.error
     sent = len(server.requests)
     assert (route.attempts, sent) == ((3, 3) if method == "read" else (1, 0))
-    assert (account.requests, account.failed) == (sent, 1)
+    assert (account.requests, account.failed) == (sent, 2)
+    assert later.error.endswith(route.error)
+    assert ("unavailable" in later.error) == (method == "read")
     for text in shown:
         assert not any(SECRET[i : i + 8] in text for i in range(len(SECRET) - 7))
 

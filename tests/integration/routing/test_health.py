@@ -1,4 +1,4 @@
-"""Out of order: circuit breaker, fail-over between endpoints, adaptive limit, hedging; all over real sockets."""
+"""Out of order: circuit breaker, fail-over between endpoints, adaptive limit; all over real sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from router_r1.pool import Candidate, Endpoint, EndpointLimits, Price, RoutingPool
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
-from tests.integration.routing.conftest import RESET, always, completion, pool_at, response
+from tests.integration.routing.conftest import RESET, Held, always, completion, pool_at, response
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 7}
 GOOD = completion("yes", USAGE)
@@ -122,17 +122,19 @@ async def test_where_every_endpoint_refuses_the_key_there_is_one_request_to_each
 
 
 async def test_candidates_of_one_endpoint_share_its_limit(endpoint):
-    async def behave(number, request):
-        await asyncio.sleep(0.01)
-        return GOOD
-
-    async with endpoint(behave) as server:
-        pool = pool_at(server.base_url, "A", "B")
+    held = Held(3, GOOD)
+    async with endpoint(held) as server, endpoint(always(GOOD)) as elsewhere:
+        candidates = *pool_at(server.base_url, "A", "B").candidates, *pool_at(elsewhere.base_url, "Other").candidates
         limits = EndpointLimits(base_url=server.base_url, max_concurrency=3)
-        pool = RoutingPool(name="test", candidates=pool.candidates, endpoint_limits=(limits,))
+        pool = RoutingPool(name="test", candidates=candidates, endpoint_limits=(limits,))
         async with RouteService(pool) as service:
-            await asyncio.gather(*(service.route(name, f"{i}?") for name in "AB" for i in range(10)))
-    assert server.most_in_flight == 3
+            routes = [asyncio.create_task(service.route(name, f"{i}?")) for name in "AB" for i in range(10)]
+            await held.full.wait()
+            await service.route("Other", "?")  # by its reply a fourth would have been sent too, were one let through
+            assert len(server.requests) == 3
+            held.release.set()
+            await asyncio.gather(*routes)
+    assert (len(server.requests), server.most_in_flight) == (20, 3)
 
 
 async def test_extra_headers_and_body_fields_are_sent(endpoint):
@@ -151,7 +153,7 @@ async def test_an_endpoint_that_keeps_answering_429_is_asked_less_until_it_does_
     async def behave(number, request):
         if server.in_flight > 4:
             return response(429, {}, retry_after="0.02")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # what it takes to answer: only requests that overlap are too many
         return GOOD
 
     config = RoutingConfig(retries=RetryPolicy(max_attempts=50, backoff_s=0.02, backoff_max_s=0.1))
@@ -163,58 +165,3 @@ async def test_an_endpoint_that_keeps_answering_429_is_asked_less_until_it_does_
     assert not any(route.failed for route in routes)
     attempts = Counter(request.query for request in server.requests)
     assert len(server.requests) < 2 * 300, attempts.most_common(3)
-
-
-# ---------------------------------------------------------------- hedging
-
-
-async def test_a_slow_request_is_hedged_the_first_answer_wins_and_both_are_paid(endpoint):
-    async def behave(number, request):
-        if request.query == "slow?" and not slow.is_set():
-            slow.set()
-            await asyncio.Event().wait()
-        return GOOD
-
-    slow = asyncio.Event()
-    one = (10 * 0.5 + 7 * 2.0) / 1e6
-    config = RoutingConfig(hedge=True)
-    async with endpoint(behave) as server, RouteService(pool_at(server.base_url), config=config) as service:
-        for i in range(20):
-            await service.route("Small-1B", f"{i}?")
-        route = await service.route("Small-1B", "slow?")
-        account = service.ledger.accounts["Small-1B"]
-    assert (route.reply, route.attempts, route.usage_estimated) == ("yes", 2, True)
-    assert route.spend_usd == pytest.approx(2 * one)
-    assert route.latency_s < 3
-    assert (account.requests, account.hedges, account.estimated) == (22, 1, 1)
-    assert float(account.spend_usd) == pytest.approx(22 * one)
-
-
-async def test_a_hedge_that_still_queues_does_not_keep_a_failed_request_waiting(endpoint):
-    """Given as many slow requests as there are permits, which then fail: each hedge queues for one of their permits."""
-    slow, failing = [], asyncio.Event()
-
-    async def behave(number, request):
-        if number < 20:
-            return GOOD
-        if len(slow) < 2:
-            slow.append(number)
-            await failing.wait()
-            return response(500, {})
-        return GOOD
-
-    config = RoutingConfig(hedge=True, retries=QUICK)
-    async with (
-        endpoint(behave) as server,
-        RouteService(pool_at(server.base_url, max_concurrency=2), config=config) as service,
-    ):
-        for i in range(20):
-            await service.route("Small-1B", f"{i}?")
-        routes = [asyncio.create_task(service.route("Small-1B", f"slow {i}?")) for i in range(2)]
-        gate = service._candidates["Small-1B"]._quota.gate
-        async with asyncio.timeout(20):
-            while gate.waiting < 2:  # noqa: ASYNC110  # until both hedges queue
-                await asyncio.sleep(0.01)
-            failing.set()
-            done = await asyncio.gather(*routes)
-    assert [route.reply for route in done] == ["yes", "yes"]

@@ -52,7 +52,6 @@ async def test_every_route_leaves_one_line_that_says_what_came_of_it(endpoint, t
         "endpoint": host,
         "error": "",
         "attempts": 1,
-        "hedges": 0,
         "prompt_tokens": 10,
         "completion_tokens": 7,
         "usage_estimated": False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -10,7 +11,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.protocol import Route
 from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
-from tests.integration.routing.conftest import always, completion, pool_at, response
+from tests.integration.routing.conftest import Held, always, completion, pool_at, response
 
 KEY = "ROUTER_R1_TEST_KEY"
 QUICK = RetryPolicy(backoff_s=0.005, backoff_max_s=0.01)
@@ -116,18 +117,18 @@ async def test_a_usage_key_that_is_absent_counts_as_none(endpoint):
 
 
 async def test_no_more_routes_are_in_flight_than_the_candidate_allows(endpoint):
-    full = asyncio.Event()
-
-    async def behave(number, request):
-        if server.in_flight == 3:
-            full.set()
-        await full.wait()
-        await asyncio.sleep(0.01)  # time for a fourth to show, if one were let through
-        return completion("yes", USAGE)
-
-    async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=3)) as service:
-        routes = await asyncio.gather(*(service.route("Small-1B", f"{i}?") for i in range(12)))
-    assert not any(route.failed for route in routes)
+    held = Held(3, completion("yes", USAGE))
+    async with endpoint(held) as server, endpoint(always(completion("yes", USAGE))) as elsewhere:
+        [limited] = pool_at(server.base_url, max_concurrency=3).candidates
+        pool = RoutingPool(name="both", candidates=(limited, *pool_at(elsewhere.base_url, "Other").candidates))
+        async with RouteService(pool) as service:
+            routes = [asyncio.create_task(service.route("Small-1B", f"{i}?")) for i in range(12)]
+            await held.full.wait()
+            await service.route("Other", "?")  # by its reply a fourth would have been sent too, were one let through
+            assert len(server.requests) == 3
+            held.release.set()
+            done = await asyncio.gather(*routes)
+    assert not any(route.failed for route in done)
     assert server.most_in_flight == 3
 
 
@@ -212,9 +213,11 @@ async def test_a_cancelled_route_gives_its_slot_back(endpoint):
     async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=1)) as service:
         hanging = asyncio.create_task(service.route("Small-1B", "?"))
         await began.wait()
+        assert not service.is_idle
         hanging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await hanging
+        assert service.is_idle
         assert (await service.route("Small-1B", "?")).reply == "yes"
 
 
@@ -233,7 +236,7 @@ async def test_one_service_keeps_its_connection(endpoint):
 async def test_an_idle_connection_is_given_up_before_uvicorn_does_it_after_five_seconds(endpoint):
     async with endpoint(always(completion("yes", USAGE))) as server, RouteService(pool_at(server.base_url)) as service:
         await service.route("Small-1B", "?")
-        await asyncio.sleep(4.2)
+        await asyncio.wait_for(server.connection_ended.wait(), 5)
         await service.route("Small-1B", "!")
     assert (len(server.requests), server.connections) == (2, 2)
 
@@ -322,16 +325,24 @@ async def test_a_closed_service_takes_no_routes(endpoint):
 
 
 async def test_latency_holds_the_wait_for_a_slot(endpoint):
-    async def behave(number, request):
-        await asyncio.sleep(0.05)
-        return completion("yes", USAGE)
+    held = Held(1, completion("yes", USAGE))
 
-    async with endpoint(behave) as server, RouteService(pool_at(server.base_url, max_concurrency=1)) as service:
-        routes = await asyncio.gather(*(service.route("Small-1B", "?") for _ in range(3)))
-    first, second, third = sorted(route.latency_s for route in routes)
-    assert first >= 0.04
-    assert second >= 0.09
-    assert third >= 0.14
+    async def behave(number, request):
+        return await held(number, request) if request.body["model"] == "org/slow" else completion("yes", USAGE)
+
+    async with (
+        endpoint(behave) as server,
+        RouteService(pool_at(server.base_url, "Slow", "Fast", max_concurrency=1)) as service,
+    ):
+        routes = [asyncio.create_task(service.route("Slow", f"{i}?")) for i in range(3)]
+        await held.full.wait()
+        began = time.monotonic()
+        for i in range(50):  # 50 replies' time, in which the second and the third wait
+            await service.route("Fast", f"{i}?")
+        waited_s = time.monotonic() - began
+        held.release.set()
+        latencies_s = [route.latency_s for route in await asyncio.gather(*routes)]
+    assert min(latencies_s) > waited_s
 
 
 async def test_routes_in_flight_when_the_service_closes_fail_and_leave_nothing_open(endpoint, tmp_path):

@@ -19,6 +19,7 @@ def refusal(settings: dict[str, object]) -> str:
     ("settings", "told"),
     [
         ({"cash": "off"}, "router_r1.routing: cash: unknown key"),
+        ({"hedge": True}, "router_r1.routing: hedge: unknown key"),
         ({"cache": "on"}, "router_r1.routing: cache = 'on'"),
         ({"budget_usd": -1}, "budget_usd = -1"),
         ({"budget_usd": "-1"}, "budget_usd = '-1'"),
@@ -41,7 +42,7 @@ def test_a_wrong_setting_is_told_in_one_line(settings, told):
 def test_numbers_and_switches_may_come_as_the_words_of_a_command_line():
     written = {
         "budget_usd": "12.5",
-        "hedge": "true",
+        "trace_texts": "true",
         "shards": "2",
         "metrics_port": "9100",
         "retries": {"max_attempts": "3", "total_s": "1e1"},
@@ -49,7 +50,7 @@ def test_numbers_and_switches_may_come_as_the_words_of_a_command_line():
     }
     assert validated(RoutingConfig, "command line", written) == RoutingConfig(
         budget_usd=12.5,
-        hedge=True,
+        trace_texts=True,
         shards=2,
         metrics_port=9100,
         retries=RetryPolicy(max_attempts=3, total_s=10.0),

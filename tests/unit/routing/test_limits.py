@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.routing.limits import AdaptiveGate, Gate, Pace, Quota
+from router_r1.routing.limits import AdaptiveGate, Clock, Gate, Pace, Quota
 
 STEPS = st.lists(
     st.one_of(
@@ -113,38 +113,39 @@ def test_an_adaptive_limit_stays_between_one_and_the_configured(answers, most):
         assert 1 <= gate.limit <= most
 
 
-class Clock:
-    """An event loop's time that passes only where somebody sleeps."""
+class StandingTime:
+    """Time that passes only where somebody sleeps."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self):
         self.now = 100.0
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
-        monkeypatch.setattr("router_r1.routing.limits.asyncio.sleep", self.sleep)
+        self.clock = Clock(now=lambda: self.now, sleep=self.sleep)
 
     async def sleep(self, seconds):
         self.now += max(0.0, seconds)
 
 
 @pytest.mark.parametrize(("per_minute", "amounts"), [(600, [1] * 40), (6000, [10, 300, 50, 1, 999, 20] * 4)])
-async def test_no_minute_sees_more_than_the_limit_and_one_amount(monkeypatch, per_minute, amounts):
-    clock, pace, passed = Clock(monkeypatch), Pace(per_minute), []
+async def test_no_minute_sees_more_than_the_limit_and_one_amount(per_minute, amounts):
+    standing, passed = StandingTime(), []
+    pace = Pace(per_minute, standing.clock)
     for amount in amounts:
         await pace.wait(amount)
-        passed.append((clock.now, amount))
+        passed.append((standing.now, amount))
     for start, _ in passed:
         within = [amount for time, amount in passed if start <= time < start + 60]
         assert sum(within) <= per_minute + max(within)
 
 
-async def test_tokens_that_turn_out_more_or_fewer_move_the_next_request(monkeypatch):
-    clock, pace = Clock(monkeypatch), Pace(600)  # ten tokens a second
+async def test_tokens_that_turn_out_more_or_fewer_move_the_next_request():
+    standing = StandingTime()
+    pace = Pace(600, standing.clock)  # ten tokens a second
     await pace.wait(100)
     pace.settle(-80)
     await pace.wait(10)
-    assert clock.now == pytest.approx(102)
+    assert standing.now == pytest.approx(102)
     pace.settle(+20)
     await pace.wait(10)
-    assert clock.now == pytest.approx(105)
+    assert standing.now == pytest.approx(105)
 
 
 async def test_a_cancelled_wait_gives_the_permit_back():
@@ -157,7 +158,7 @@ async def test_a_cancelled_wait_gives_the_permit_back():
             raise AssertionError("the next one may pass in a day")
 
     waiting = asyncio.create_task(wait())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)  # it runs until it has to wait
     assert quota.gate.held == 1
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
