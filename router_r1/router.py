@@ -104,7 +104,7 @@ class Router:
         """Answer one question, and wait for it: `answer` for code that is not asynchronous.
 
         Raises:
-            RuntimeError: the router was opened by `async with`; or as in `answer`.
+            RuntimeError: the router was opened by `async with`, or is closed; or as in `answer`.
         """
         if self._loop is None:
             raise RuntimeError("ask() goes with `with Router.open(...)`; after `async with`, await router.answer(...)")
@@ -146,12 +146,14 @@ class Opening:
             self._thread.stop()
             raise
         router._loop = self._thread.loop
+        self._router = router
         return router
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._thread is not None
+        self._router._loop = None  # whoever asks it from now on is told, rather than waiting for a loop that has ended
         try:
             self._thread.run(self._context.__aexit__(None, None, None))
         finally:

@@ -12,7 +12,7 @@ if [ $# = 0 ]; then
 fi
 [ $# -gt 0 ] || { echo "test_core: error: no Python 3.11, 3.12 or 3.13 found; name one" >&2; exit 1; }
 
-core=(tests/unit/protocol tests/unit/prompts tests/unit/pool tests/unit/rewards tests/unit/routing tests/integration/routing)
+core=(tests/unit/api tests/unit/cli tests/unit/protocol tests/unit/prompts tests/unit/pool tests/unit/rewards tests/unit/routing tests/integration/routing)
 pins=$(grep -E '^(pytest|pytest-asyncio|pytest-timeout|pytest-xdist|hypothesis)==' requirements/dev.lock)
 for python in "$@"; do
     folder=$(mktemp -d)

@@ -86,7 +86,7 @@ async def ray_policy(
     if started_here:
         _connect()
     try:
-        actor = ray.remote(_Engine).options(**_resources(ray.cluster_resources(), replicas, tensor_parallel_size))
+        actor = ray.remote(_Engine).options(**engine_resources(ray.cluster_resources(), replicas, tensor_parallel_size))
         actors = [actor.remote() for _ in range(replicas)]
         options = {**options, "tensor_parallel_size": tensor_parallel_size}
         try:
@@ -118,8 +118,12 @@ def _connect() -> None:
         raise ConfigError("environment", "RAY_ADDRESS", address, remedy) from None
 
 
-def _resources(cluster: dict[str, float], replicas: int, gpus_each: int) -> dict[str, Any]:
-    """What Ray reserves for each engine: its GPUs, or a share of the cores where there are none."""
+def engine_resources(cluster: dict[str, float], replicas: int, gpus_each: int) -> dict[str, Any]:
+    """What Ray reserves for each engine: its GPUs, or a share of the cores where there are none.
+
+    Raises:
+        ConfigError: the cluster has fewer GPUs than the engines need.
+    """
     shared: dict[str, Any] = {"max_concurrency": _MAX_IN_FLIGHT}
     gpus = int(cluster.get("GPU", 0))
     if gpus == 0:

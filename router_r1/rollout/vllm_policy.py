@@ -25,11 +25,15 @@ _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "abort": "ab
 
 
 class VllmPolicy:
-    """An engine as `rollout.policy.Policy`; made by `vllm_policy`."""
+    """An engine as `rollout.policy.Policy`; made by `vllm_policy`.
+
+    Attributes:
+        sampling: of the turns that are asked for from now on.
+    """
 
     def __init__(self, engine: AsyncLLM, sampling: Sampling) -> None:
         self._engine = engine
-        self._sampling = sampling
+        self.sampling = sampling
 
     def drop_engine(self) -> None:
         """Let go of the engine, which was shut down: it must not be there when the interpreter ends."""
@@ -52,14 +56,14 @@ class VllmPolicy:
         from vllm.sampling_params import RequestOutputKind
 
         params = SamplingParams(
-            temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
-            seed=self._sampling.seed_of_turn(request_id, len(token_ids)),
+            temperature=self.sampling.temperature,
+            top_p=self.sampling.top_p,
+            seed=self.sampling.seed_of_turn(request_id, len(token_ids)),
             max_tokens=max_tokens,
             stop=list(stop),
             include_stop_str_in_output=True,
             skip_special_tokens=False,  # a stop string with a control token in it is none
-            logprobs=0 if self._sampling.logprobs else None,  # 0: of the sampled token alone
+            logprobs=0 if self.sampling.logprobs else None,  # 0: of the sampled token alone
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         final = None

@@ -74,7 +74,16 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
         }
     cfg.set_values(config, values)
     cfg.set_values(config, {"router_r1.pool": str(pool_file(cfg.resolve(config).router_r1.pool))})
-    resolved = cfg.resolve(config)
+    missing = check(cfg.resolve(config), dry_run=dry_run)
+    return TrainingPlan(config, overrides, experiment, run_dir, resume_from, missing)
+
+
+def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
+    """Everything about a resolved configuration that can be checked before a start; what this machine lacks for it.
+
+    Raises:
+        ConfigError: for the first thing that is wrong, or, but in a dry run, missing.
+    """
     cfg.check_settings(resolved)
     missing = cfg.missing(resolved)
     if missing and not dry_run:
@@ -83,7 +92,7 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
         simulation.check(resolved)
     elif not missing:
         cfg.check_data(resolved)
-    return TrainingPlan(config, overrides, experiment, run_dir, resume_from, missing)
+    return missing
 
 
 def _earlier_run(config: DictConfig) -> Path | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 
 from router_r1.cli import main
 
@@ -16,3 +20,17 @@ pool, sim, warm_start = _command("pool"), _command("sim"), _command("sim", "warm
 data_train, data_validation, data_benchmarks = (
     _command("data", kind) for kind in ("train", "validation", "benchmarks")
 )
+
+
+def captured(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Exit code, results and messages of a command, for fixtures that outlive a test and so cannot use `capfd`."""
+    kept = os.dup(1)
+    with tempfile.TemporaryFile("w+") as results, redirect_stderr(io.StringIO()) as messages:
+        os.dup2(results.fileno(), 1)
+        try:
+            code = command(arguments)
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+        results.seek(0)
+        return code, results.read(), messages.getvalue()

@@ -22,7 +22,7 @@ def prompt_of(country: str) -> str:
     return f"Candidates: {pool}\nQuestion: What is the capital of {country}?"
 
 
-def save_tiny_checkpoint(folder: Path) -> Path:
+def save_tiny_checkpoint(folder: Path, *, steps: int = _STEPS) -> Path:
     """Train for some seconds and save in Hugging Face format, with sampling defaults that nobody may obey."""
     torch.manual_seed(SEED)
     draw = random.Random(SEED)
@@ -42,7 +42,7 @@ def save_tiny_checkpoint(folder: Path) -> Path:
     )
     model = Qwen2ForCausalLM(config).to(torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         texts = [_trajectory(tokenizer, draw.choice(list(CAPITALS)), draw.choice(CANDIDATES)) for _ in range(8)]
         batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)

@@ -12,7 +12,7 @@ import pytest
 from router_r1 import runs
 from tests.e2e import runner
 
-STEPS, BATCH, VALIDATION_QUESTIONS = 5, 16, 100
+STEPS, BATCH, VALIDATION_QUESTIONS = 4, 16, 50
 KILLED_AFTER, SAVED_EVERY = 3, 2
 
 

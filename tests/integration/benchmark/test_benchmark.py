@@ -3,19 +3,38 @@
 import csv
 import json
 import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.doubles.commands import bench as main
-from tests.integration.conftest import CAPITALS, question_of, write_questions
+from tests.doubles.commands import captured
+from tests.integration.conftest import (
+    CAPITALS,
+    CandidateServer,
+    PolicyServer,
+    question_of,
+    write_model,
+    write_pool,
+    write_questions,
+)
 
 RIGHT = dict(CAPITALS)
 
 
+SECRET = "sk-secret"
+
+
+def write_both(folder):
+    return write_questions(folder / "test.parquet", {"easy": RIGHT, "wrong": {"France": "Lyon", "Poland": "Warsaw"}})
+
+
 @pytest.fixture
 def questions(tmp_path):
-    return write_questions(tmp_path / "test.parquet", {"easy": RIGHT, "wrong": {"France": "Lyon", "Poland": "Warsaw"}})
+    return write_both(tmp_path)
 
 
 @pytest.fixture
@@ -32,10 +51,37 @@ def bench(policy, pool_file, model_folder, tmp_path, capfd):
     return run
 
 
-def test_results_per_data_set_and_their_unweighted_mean(bench, questions):
-    code, out, _, folder = bench(questions)
-    assert code == 0
-    results = json.loads((folder / "results.json").read_text())
+@dataclass(frozen=True)
+class Finished:
+    folder: Path
+    out: str  # what was printed
+    questions: Path
+    requests: list[dict[str, Any]]  # of the policy
+
+    @property
+    def results(self) -> dict[str, Any]:
+        return json.loads((self.folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Finished:
+    """One benchmark of two data sets; most of its time goes into the pictures."""
+    root = tmp_path_factory.mktemp("finished")
+    model, questions = write_model(root / "model"), write_both(root)
+    with CandidateServer().running() as candidates, PolicyServer(model).running() as policy:
+        pool = write_pool(root / "pool.yaml", candidates.url)
+        options = ["--base-url", policy.url, "--model-path", model, "--pool", pool, "--data", questions]
+        options += ["--seed", "5", "--api-key", SECRET, "--out", root / "out"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ROUTER_R1_API_KEY", "")  # the command puts the key there, and it is taken away again
+            code, out, messages = captured(main, [str(word) for word in options])
+    assert code == 0, messages
+    assert SECRET not in out + messages
+    return Finished(root / "out", out, questions, policy.requests)
+
+
+def test_results_per_data_set_and_their_unweighted_mean(finished):
+    results, out = finished.results, finished.out
     easy, wrong, mean = results["datasets"]["easy"], results["datasets"]["wrong"], results["mean"]
     assert (easy["n"], easy["em"], easy["f1"], easy["format_ok"]) == (5, 1.0, 1.0, 1.0)
     assert (wrong["n"], wrong["em"]) == (2, 0.5)
@@ -53,34 +99,33 @@ def test_results_per_data_set_and_their_unweighted_mean(bench, questions):
     assert rows[1][:4] == ["easy", "1.00", "2.00", "0"], "routes, turns, failed routes"
 
 
-def test_what_the_results_depend_on_is_kept_with_them(bench, questions, monkeypatch):
-    monkeypatch.delenv("ROUTER_R1_API_KEY", raising=False)
-    _, out, err, folder = bench(questions, "--seed", "5", "--api_key", "sk-secret")
-    text = (folder / "results.json").read_text()
-    results = json.loads(text)
-    assert (results["seed"], results["n_samples"], results["data"]) == (5, 1, [str(questions)])
+def test_what_the_results_depend_on_is_kept_with_them(finished):
+    results = finished.results
+    assert (results["seed"], results["n_samples"], results["data"]) == (5, 1, [str(finished.questions)])
     assert results["packages"]["openai"]
     assert "commit" in results
     config = results["config"]
     assert config["sampling"] == {"temperature": 0.0, "top_p": 1.0, "seed": 5, "logprobs": False}
     assert config["limits"]["max_turns"] == 4
     assert [c["name"] for c in config["candidates"]] == ["Atlas-7B", "Borealis-70B"]
-    assert "sk-secret" not in text + out + err + (folder / "trajectories.jsonl").read_text()
-    monkeypatch.delenv("ROUTER_R1_API_KEY")
 
 
-def test_the_table_file_has_the_same_numbers(bench, questions):
-    _, _, _, folder = bench(questions)
-    results = json.loads((folder / "results.json").read_text())
-    rows = {row.pop("dataset"): row for row in csv.DictReader((folder / "results.csv").open())}
+def test_no_file_of_a_benchmark_holds_a_key(finished):
+    files = [file for file in finished.folder.rglob("*") if file.is_file()]
+    assert len(files) > 4
+    assert [file.name for file in files if SECRET.encode() in file.read_bytes()] == []
+
+
+def test_the_table_file_has_the_same_numbers(finished):
+    results = finished.results
+    rows = {row.pop("dataset"): row for row in csv.DictReader((finished.folder / "results.csv").open())}
     assert list(rows) == ["easy", "wrong", "mean"]
     assert {key: float(value) for key, value in rows["easy"].items()} == results["datasets"]["easy"]
     assert {key: float(value) for key, value in rows["mean"].items()} == results["mean"]
 
 
-def test_every_trajectory_is_kept(bench, questions):
-    _, _, _, folder = bench(questions)
-    lines = [json.loads(line) for line in (folder / "trajectories.jsonl").read_text().splitlines()]
+def test_every_trajectory_is_kept(finished):
+    lines = [json.loads(line) for line in (finished.folder / "trajectories.jsonl").read_text().splitlines()]
     assert len(lines) == 7
     line = next(line for line in lines if line["data_source"] == "wrong" and "France" in line["question"])
     assert (line["golden_answers"], line["answer"], line["em"], line["format_error"]) == (["Lyon"], "Paris", 0.0, "")
@@ -119,9 +164,8 @@ def test_several_samples_of_a_question_are_averaged(bench, questions, policy):
     assert len({request["seed"] for request in policy.requests}) == len(policy.requests)
 
 
-def test_greedy_by_default(bench, questions, policy):
-    bench(questions)
-    assert {request["temperature"] for request in policy.requests} == {0.0}
+def test_greedy_by_default(finished):
+    assert {request["temperature"] for request in finished.requests} == {0.0}
 
 
 def test_a_limit_holds_for_each_data_set(bench, questions):
@@ -178,19 +222,18 @@ def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_started(bench,
 
 @pytest.mark.parametrize("options", [["--n_samples", "2"], ["--n_samples", "0"], ["--limit", "0"]])
 def test_impossible_numbers_are_refused(bench, questions, options, policy):
-    try:
-        code = bench(questions, *options)[0]
-    except SystemExit as refused:  # argparse's own way out
-        code = refused.code
+    code, _, err, _ = bench(questions, *options)
     assert code == 2
+    assert options[0].partition("_")[0] in err
     assert not policy.requests
 
 
-def test_results_are_never_overwritten(bench, questions):
-    assert bench(questions)[0] == 0
-    code, _, err, folder = bench(questions)
+def test_results_are_never_overwritten(bench, finished):
+    before = finished.results
+    code, _, err, _ = bench(finished.questions, "--template", "tiny", out=finished.folder)
     assert code == 2
-    assert str(folder) in err
+    assert str(finished.folder) in err
+    assert finished.results == before
 
 
 def test_a_policy_that_dies_ends_the_benchmark_without_results(bench, questions, policy):

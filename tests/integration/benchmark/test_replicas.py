@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ import pytest
 from router_r1.benchmark.records import read_records
 from router_r1.errors import ConfigError
 from router_r1.rollout.policy import Generation
-from router_r1.rollout.ray_policy import _resources
+from router_r1.rollout.ray_policy import engine_resources
 from router_r1.rollout.replicas import ReplicatedPolicy, shortest
 from tests.doubles.commands import bench as main
 from tests.integration.conftest import CAPITALS, PolicyServer, write_questions
@@ -54,11 +55,17 @@ def test_three_servers_share_the_work_and_change_nothing(servers, tmp_path, pool
 
 @pytest.mark.slow
 def test_two_engines_in_a_ray_cluster_change_nothing(tiny_checkpoint, pool_file, tmp_path):
+    """The benchmark as a user starts it, with one engine of its own and with two."""
     questions = write_questions(tmp_path / "q.parquet", {"a": CAPITALS, "b": CAPITALS})
     command = [sys.executable, "-m", "router_r1", "bench", "--model_path", tiny_checkpoint, "--template", "tiny"]
     command += ["--pool", pool_file, "--data", questions, "--temperature", "1", "--seed", "3", "--out"]
-    subprocess.run([*command, tmp_path / "one"], check=True, timeout=600)
-    subprocess.run([*command, tmp_path / "two", "--replicas", "2"], check=True, timeout=600)
+    for folder, options in (("one", []), ("two", ["--replicas", "2"])):
+        done = subprocess.run([*command, tmp_path / folder, *options], capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "mean" in done.stdout
+        mean = json.loads((tmp_path / folder / "results.json").read_text())["mean"]
+        assert mean["n"] == 2 * len(CAPITALS)
+        assert mean["routes"] > 0
     assert told(tmp_path / "one") == told(tmp_path / "two")
 
 
@@ -103,9 +110,9 @@ def test_the_shortest_known_length_bounds_them_all():
 
 def test_more_engines_than_the_clusters_gpus_are_refused_before_any_is_started():
     with pytest.raises(ConfigError, match=r"--replicas = 3: need 6 GPUs, and the cluster has 4"):
-        _resources({"GPU": 4.0, "CPU": 8.0}, 3, 2)
-    assert _resources({"GPU": 4.0}, 2, 2)["num_gpus"] == 2
-    assert _resources({"CPU": 2.0}, 4, 1)["num_cpus"] == 0.5
+        engine_resources({"GPU": 4.0, "CPU": 8.0}, 3, 2)
+    assert engine_resources({"GPU": 4.0}, 2, 2)["num_gpus"] == 2
+    assert engine_resources({"CPU": 2.0}, 4, 1)["num_cpus"] == 0.5
 
 
 def test_replicas_and_servers_exclude_each_other(servers, tmp_path, pool_file, model_folder, capfd):

@@ -8,23 +8,38 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from router_r1.benchmark.records import appending, read_records
 from tests.doubles.commands import bench as main
-from tests.integration.conftest import CAPITALS, write_pool, write_questions
+from tests.doubles.commands import captured
+from tests.integration.conftest import CAPITALS, CandidateServer, PolicyServer, write_model, write_pool, write_questions
+
+
+def options_of(policy: PolicyServer, pool: Path, model: Path, folder: Path) -> list[str]:
+    questions = write_questions(folder / "test.parquet", {"a": CAPITALS, "b": {**CAPITALS, "France": "Lyon"}})
+    named = {"--base_url": policy.url, "--model_path": model, "--pool": pool, "--data": questions}
+    return [str(word) for pair in {**named, "--out": folder / "out"}.items() for word in pair]
 
 
 @pytest.fixture
-def questions(tmp_path):
-    return write_questions(tmp_path / "test.parquet", {"a": CAPITALS, "b": {**CAPITALS, "France": "Lyon"}})
+def options(policy, pool_file, model_folder, tmp_path):
+    return options_of(policy, pool_file, model_folder, tmp_path)
 
 
-@pytest.fixture
-def options(policy, pool_file, model_folder, questions, tmp_path):
-    named = {"--base_url": policy.url, "--model_path": model_folder, "--pool": pool_file, "--data": questions}
-    return [str(word) for pair in {**named, "--out": tmp_path / "out"}.items() for word in pair]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Iterator[tuple[list[str], PolicyServer]]:
+    """The options of a benchmark that came to its end, and its policy, still served."""
+    folder = tmp_path_factory.mktemp("finished")
+    model = write_model(folder / "model")
+    with CandidateServer().running() as candidates, PolicyServer(model).running() as policy:
+        options = options_of(policy, write_pool(folder / "pool.yaml", candidates.url), model, folder)
+        code, _, messages = captured(main, options)
+        assert code == 0, messages
+        yield options, policy
 
 
 def results_of(folder) -> dict:
@@ -105,27 +120,30 @@ def test_half_a_line_that_a_crash_left_is_cut_off(tmp_path):
     assert read_records(file) == [{"a": 1}, {"a": 2}]
 
 
-def test_a_finished_benchmark_is_only_counted_again(options, policy):
-    assert main(options) == 0
-    asked = len(policy.requests)
+def test_a_finished_benchmark_is_only_counted_again(finished):
+    options, policy = finished
+    folder = Path(options[-1])
+    before, asked = results_of(folder), len(policy.requests)
+    (folder / "results.json").unlink()
     assert main([*options, "--resume"]) == 0
     assert len(policy.requests) == asked
+    assert results_of(folder) == before
 
 
 @pytest.mark.parametrize(
     ("changed", "key"),
     [(["--max_turns", "2"], "max_turns"), (["--temperature", "1"], "temperature"), (["--limit", "1"], "num_questions")],
 )
-def test_another_setting_is_not_gone_on_with(options, policy, changed, key, capfd):
-    assert main(options) == 0
+def test_another_setting_is_not_gone_on_with(finished, changed, key, capfd):
+    options, _ = finished
     assert main([*options, *changed, "--resume"]) == 2
     err = capfd.readouterr().err
     assert "setting.json" in err
     assert key in err
 
 
-def test_resume_needs_a_folder_and_a_used_folder_needs_resume(options, capfd):
-    assert main(options) == 0
+def test_resume_needs_a_folder_and_a_used_folder_needs_resume(finished, capfd):
+    options, _ = finished
     assert main(options) == 2
     assert "--resume" in capfd.readouterr().err
     assert main([*options[:-2], "--resume"]) == 2

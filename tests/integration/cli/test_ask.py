@@ -218,4 +218,4 @@ def test_a_setup_that_fails_ends_the_launcher_with_its_code(bare_project):
 
 @pytest.mark.parametrize("file", ["infer_vllm.py", "router_r1/__init__.py", "router_r1/launcher.py"])
 def test_any_python_from_3_8_on_can_read_the_launcher(project_root, file):
-    ast.parse((project_root / file).read_text(), feature_version=(3, 8))
+    assert ast.parse((project_root / file).read_text(), feature_version=(3, 8)).body

@@ -157,7 +157,7 @@ def test_the_trajectory_is_shown_as_it_grows(model_folder, pool_file, project_ro
     assert b"<search>" not in out, "each turn is shown once"
 
 
-# ---------------------------------------------------------------- one loop (pitfall 26)
+# ---------------------------------------------------------------- one loop for all commands
 
 
 def test_a_single_question_and_a_benchmark_give_the_policy_the_same_tokens(

@@ -20,6 +20,7 @@ from tests.integration.conftest import question_of
 pytestmark = pytest.mark.slow
 
 NAME = "SmolLM2-135M-Instruct"
+CONTEXT = 1024  # tokens; the prompt is 694, and a weak model may write on to its end
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def checkpoint(gguf, tmp_path_factory) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer.eos_token = "<|im_end|>"
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.config.max_position_embeddings = CONTEXT
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -170,7 +170,7 @@ async def _sample(policy, tokenizer):
     prompt = tokenizer.encode("<|im_start|>")
 
     async def draw(seed, request_id):
-        policy._sampling = Sampling(temperature=2.0, seed=seed)
+        policy.sampling = Sampling(temperature=2.0, seed=seed)
         return (await policy.generate(prompt, max_tokens=40, stop=STOPS, request_id=request_id)).token_ids
 
     first = await draw(1, "a")

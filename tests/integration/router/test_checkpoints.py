@@ -62,20 +62,27 @@ def test_folders_without_a_policy_are_refused(tmp_path, model_folder):
         found(tmp_path / "nowhere")
 
 
-def test_what_verl_cannot_merge_is_told_and_leaves_nothing_behind(tmp_path, model_folder):
+def test_what_verl_cannot_merge_is_told_and_leaves_nothing_behind(tmp_path, model_folder, monkeypatch):
+    """The real merger takes many seconds to start; one that cannot start ends as it does, with a traceback."""
+    (tmp_path / "verl").mkdir()
+    (tmp_path / "verl" / "__init__.py").write_text("raise FileNotFoundError('fsdp_config.json')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     step = make_checkpoint(tmp_path, 1, model_folder, weights=False)
-    with pytest.raises(RuntimeError, match="veRL could not merge the shards"):
+    with pytest.raises(RuntimeError, match=r"veRL could not merge the shards in .*: FileNotFoundError: fsdp_config"):
         with_weights(str(found(step)))
     assert sorted(f.name for f in (step / "actor").iterdir()) == ["huggingface", "model_world_size_1_rank_0.pt"]
 
 
 @pytest.mark.slow
-def test_shards_are_merged_by_verl_once(tmp_path, tiny_checkpoint):
+def test_shards_are_merged_by_verl_once(tmp_path):
     """A checkpoint with weights as one FSDP rank saves them, and none in Hugging Face format."""
     from safetensors.torch import load_file
 
-    weights = load_file(tiny_checkpoint / "model.safetensors")
-    step = make_checkpoint(tmp_path, 1, tiny_checkpoint, weights=False)
+    from tests.doubles.tiny_checkpoint import save_tiny_checkpoint
+
+    model = save_tiny_checkpoint(tmp_path / "model", steps=0)
+    weights = load_file(model / "model.safetensors")
+    step = make_checkpoint(tmp_path, 1, model, weights=False)
     actor = step / "actor"
     (actor / "huggingface" / "model.safetensors").unlink()
     torch.save(weights, actor / "model_world_size_1_rank_0.pt")

@@ -171,7 +171,7 @@ def test_with_a_key_requests_without_it_are_refused(start_server, tmp_path):
 
 
 def test_sigterm_lets_open_requests_end_and_exits_cleanly(start_server, tmp_path):
-    with start_server(tmp_path, "--latency", "Pico-1B=1500,0") as server:
+    with start_server(tmp_path, "--latency", "Pico-1B=700,0") as server:
         address = httpx.URL(server.base_url)
         connection = http.client.HTTPConnection(address.host, address.port, timeout=20)
         body = json.dumps({"model": "pico-1b", "messages": [{"role": "user", "content": "Hello"}]})

@@ -152,16 +152,23 @@ def batch(poison: str | None, vocabulary: int) -> TensorDict:
     return data
 
 
-def weights_after(model_path: str, model_type: str, poison: str | None) -> dict[str, torch.Tensor]:
+Weights = dict[str, torch.Tensor]
+
+
+def around_a_step(model_path: str, model_type: str, poison: str | None) -> tuple[Weights, Weights]:
+    """The weights before and after one step on a batch."""
     worker = training_worker(model_path, model_type)
-    if poison != "no step":
-        vocabulary = AutoConfig.from_pretrained(model_path).vocab_size
-        worker.train_mini_batch(batch(poison, vocabulary))
+    before = weights_of(worker)
+    worker.train_mini_batch(batch(poison, AutoConfig.from_pretrained(model_path).vocab_size))
+    return before, weights_of(worker)
+
+
+def weights_of(worker: TrainingWorker) -> Weights:
     state = worker.engine.module.state_dict()
     return {k: (v.full_tensor() if hasattr(v, "full_tensor") else v).detach().clone() for k, v in state.items()}
 
 
-def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+def distance(a: Weights, b: Weights) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
@@ -183,9 +190,8 @@ def advantages(poison: str | None) -> torch.Tensor:
 def main(model_path: str) -> None:
     report = {}
     for name, model_type in (("actor", "language_model"), ("critic", "value_model")):
-        untrained, base, masked, trained = (
-            weights_after(model_path, model_type, poison) for poison in ("no step", None, "masked", "trained")
-        )
+        untrained, base = around_a_step(model_path, model_type, None)
+        masked, trained = (around_a_step(model_path, model_type, poison)[1] for poison in ("masked", "trained"))
         report[name] = {
             "step": distance(base, untrained),
             "masked": distance(base, masked),

@@ -37,7 +37,7 @@ class Server:
 
 
 async def test_sampling_parameters_reach_the_engine_unchanged_with_budget_and_stop_strings():
-    """Greedy validation must not become sampling on the way (PITFALLS 12), nor decoding run past a tag (2)."""
+    """Greedy validation must not become sampling on the way, nor decoding run past a tag."""
     server = Server(Output([5, 6], [-0.1, -0.2]))
     policy = agent_loop.EnginePolicy(server, {"temperature": 0, "top_p": 1.0, "top_k": -1, "logprobs": True})
 
@@ -93,7 +93,7 @@ async def test_model_versions_and_preemptions_are_kept_for_the_trainer():
 
 
 async def test_a_fault_of_the_engine_is_not_turned_into_an_answer():
-    """PITFALLS 14."""
+    """It ends the run: an empty answer in its place would be trained on."""
 
     class Broken:
         async def generate(self, **call: Any) -> Output:

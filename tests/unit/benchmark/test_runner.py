@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_r1.benchmark.questions import PromptedQuestion
@@ -55,6 +55,7 @@ def questions_of(sizes: list[int]) -> list[PromptedQuestion]:
     ]
 
 
+@settings(max_examples=20)  # each rolls out hundreds of trajectories
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=4), st.integers(1, 3))
 def test_no_row_is_lost_whatever_the_sizes_are(sizes, n_samples):
     """There are no batches, and so no short last one that could be dropped."""

@@ -410,7 +410,7 @@ TURNS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     script=st.lists(TURNS, min_size=7, max_size=7),
     reply=st.text(max_size=200),

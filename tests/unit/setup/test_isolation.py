@@ -18,6 +18,7 @@ def test_a_connection_that_would_leave_the_machine_is_refused() -> None:
 def test_a_connection_to_this_machine_is_made(host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
         sock.connect((host, server.getsockname()[1]))
+        assert sock.getpeername() == server.getsockname()
 
 
 @pytest.fixture(scope="module")

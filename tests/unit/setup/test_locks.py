@@ -138,13 +138,11 @@ def test_the_core_imports_with_nothing_but_its_own_requirements(
 
 
 def test_only_the_package_is_installed_not_the_folder_named_after_verl(project_root: Path) -> None:
-    from setuptools import find_namespace_packages
-
     project = tomllib.loads((project_root / "pyproject.toml").read_text())
-    include = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    packages = find_namespace_packages(str(project_root), include=include)
-    assert "router_r1" in packages
-    assert {package.partition(".")[0] for package in packages} == {"router_r1"}
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["packages"] == ["router_r1"]
+    assert wheel["force-include"]["verl"] == "router_r1/_project/verl"
+    assert all(target.startswith("router_r1/_project/") for target in wheel["force-include"].values())
 
 
 def test_verl_is_the_upstream_package_although_a_folder_here_has_its_name(project_root: Path) -> None:

@@ -3,6 +3,7 @@ import statistics
 
 import pytest
 
+from router_r1.datasets import read_questions
 from router_r1.errors import ConfigError
 from router_r1.sim.world.candidates import PROFILES, SimulatedPool
 from router_r1.sim.world.facts import DOMAINS, World
@@ -51,14 +52,17 @@ def test_another_question_is_not_taken_for_one_of_the_book(small_book, query):
     assert small_book.find(query) is None
 
 
-def test_skill_follows_the_data_sets_home_domain(book):
+def questions_of(root, dataset):
+    return [item for file in find_files([root / dataset]) for item in read_questions(file)]
+
+
+def test_skill_follows_the_data_sets_home_domain(book, flashrag_root):
     pool = SimulatedPool(World(0), [book])
     for dataset in ("nq", "hotpotqa"):
         for candidate, profile in PROFILES.items():
             known = [
-                pool.reply(candidate, e.item.text).find(e.item.golden_answers[0] + ".") >= 0
-                for e in book._entries.values()
-                if e.dataset == dataset
+                f"{item.golden_answers[0]}." in pool.reply(candidate, item.text)
+                for item in questions_of(flashrag_root, dataset)
             ]
             stated = profile.knows_share(home_domain(dataset))
             assert len(known) == 140
@@ -80,11 +84,10 @@ def test_a_given_skill_replaces_the_default_for_that_data_set_only(flashrag_root
 def test_a_wrong_answer_is_the_answer_to_another_question_of_the_data_set(flashrag_root):
     book = QaBook(find_files([flashrag_root]), {("nq", name): 0.0 for name in PROFILES})
     pool = SimulatedPool(World(0), [book])
-    for entry in list(book._entries.values())[:40]:
-        if entry.dataset == "nq":
-            reply = pool.reply("Omni-72B", entry.item.text)
-            assert "nq river " in reply
-            assert f"{entry.item.golden_answers[0]}." not in reply
+    for item in questions_of(flashrag_root, "nq")[:40]:
+        reply = pool.reply("Omni-72B", item.text)
+        assert "nq river " in reply
+        assert f"{item.golden_answers[0]}." not in reply
 
 
 def test_where_every_answer_is_right_there_is_still_a_wrong_one(write_flashrag):

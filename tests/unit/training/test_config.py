@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from router_r1.errors import ConfigError
+from router_r1.project_files import pool_file
 from router_r1.training import configuration as cfg
 
 RUN = {"name": "x", "run_dir": "/x"}
@@ -20,6 +23,26 @@ def composed(*overrides: str):
 @pytest.fixture(autouse=True)
 def _a_machine_without_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(scope="module")
+def default() -> DictConfig:
+    """The default configuration of a machine without a GPU, not resolved yet. Composing one takes a second."""
+    config = cfg.compose_config(["platform=cpu", "experiment=world_cpu"])
+    cfg.set_values(config, RUN)
+    return config
+
+
+@pytest.fixture
+def changed(default):
+    """The default with some values changed before it is resolved."""
+
+    def change(**values: object) -> DictConfig:
+        config = copy.deepcopy(default)
+        cfg.set_values(config, {key.replace("__", "."): value for key, value in values.items()})
+        return cfg.resolve(config)
+
+    return change
 
 
 def test_without_a_gpu_the_default_is_the_world_on_the_cpu_with_ppo():
@@ -40,8 +63,8 @@ def test_the_estimator_alone_makes_a_sound_grpo_configuration():
     cfg.check_settings(c)
 
 
-def test_every_turn_and_observation_fits_the_response_and_the_engine():
-    c = composed("router_r1.rollout.max_turns=3")
+def test_every_turn_and_observation_fits_the_response_and_the_engine(changed):
+    c = changed(router_r1__rollout__max_turns=3)
     limits = c.router_r1.rollout
 
     assert c.data.max_response_length == 4 * limits.max_turn_tokens + 3 * limits.max_obs_length
@@ -79,14 +102,16 @@ def test_with_gpus_the_gpu_experiment_is_chosen_with_as_many_processes(monkeypat
     assert c.actor_rollout_ref.model.path == "Qwen/Qwen2.5-3B-Instruct"
 
 
-def test_two_processes_on_the_cpu_are_declared_to_ray_as_two_slots():
-    assert composed("trainer.n_gpus_per_node=2").ray_kwargs.ray_init.num_gpus == 2
+def test_two_processes_on_the_cpu_are_declared_to_ray_as_two_slots(changed):
+    assert changed(trainer__n_gpus_per_node=2).ray_kwargs.ray_init.num_gpus == 2
 
 
-def test_the_written_configuration_names_keys_and_never_holds_one(tmp_path, monkeypatch):
+def test_the_written_configuration_names_keys_and_never_holds_one(default, tmp_path, monkeypatch):
     monkeypatch.setenv("NVIDIA_API_KEY", "nv-secret")
+    config = copy.deepcopy(default)
+    cfg.set_values(config, {"router_r1.sim.enabled": False, "router_r1.pool": str(pool_file("paper"))})
 
-    cfg.dump(composed("platform=gpu"), tmp_path / "config.yaml")
+    cfg.dump(config, tmp_path / "config.yaml")
 
     assert "nv-secret" not in (tmp_path / "config.yaml").read_text()
 
@@ -103,8 +128,8 @@ def rewards_file(tmp_path, monkeypatch):
     return file
 
 
-def test_by_default_the_reward_is_the_papers_three_terms():
-    assert composed().router_r1.reward.terms == {"format": "format", "outcome": "outcome", "cost": "cost"}
+def test_by_default_the_reward_is_the_papers_three_terms(changed):
+    assert changed().router_r1.reward.terms == {"format": "format", "outcome": "outcome", "cost": "cost"}
 
 
 def test_a_term_of_ones_own_is_one_override_and_its_weight_another(rewards_file):
@@ -122,10 +147,10 @@ def test_a_term_of_ones_own_is_one_override_and_its_weight_another(rewards_file)
 
 
 def test_the_written_configuration_names_a_users_file_by_its_absolute_path_as_workers_start_elsewhere(
-    rewards_file, tmp_path
+    default, rewards_file, tmp_path
 ):
-    config = cfg.compose_config(["+router_r1.reward.terms.brevity=own_rewards.py:brevity"])
-    cfg.set_values(config, RUN)
+    config = copy.deepcopy(default)
+    cfg.set_values(config, {"router_r1.reward.terms.brevity": "own_rewards.py:brevity"})
     cfg.dump(config, tmp_path / "config.yaml")
 
     written = OmegaConf.load(tmp_path / "config.yaml")
@@ -133,15 +158,15 @@ def test_the_written_configuration_names_a_users_file_by_its_absolute_path_as_wo
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("key", "value", "words"),
     [
-        ("+router_r1.reward.terms.own=own_rewards.py:nothing", r"terms\.own = .*has no nothing; it has brevity, wrong"),
-        ("+router_r1.reward.terms.own=own_rewards.py:wrong", r"terms\.own = 'wrong': asks for 'tokens'"),
-        ("+router_r1.reward.terms.own=no_such.py:brevity", r"terms\.own = .*/no_such\.py:brevity': cannot be imported"),
-        ("router_r1.reward.terms.cost=costs", r"terms\.cost = 'costs': is none of format, outcome, cost"),
-        ("+router_r1.reward.weights.own=0.1", r"weights\.own = 0\.1: weighs no term; there are format, outcome, cost"),
+        ("terms__own", "own_rewards.py:nothing", r"terms\.own = .*has no nothing; it has brevity, wrong"),
+        ("terms__own", "own_rewards.py:wrong", r"terms\.own = 'wrong': asks for 'tokens'"),
+        ("terms__own", "no_such.py:brevity", r"terms\.own = .*/no_such\.py:brevity': cannot be imported"),
+        ("terms__cost", "costs", r"terms\.cost = 'costs': is none of format, outcome, cost"),
+        ("weights__own", 0.1, r"weights\.own = 0\.1: weighs no term; there are format, outcome, cost"),
     ],
 )
-def test_a_term_that_cannot_be_had_ends_the_command_before_anything_starts(rewards_file, override, words):
+def test_a_term_that_cannot_be_had_ends_the_command_before_anything_starts(changed, rewards_file, key, value, words):
     with pytest.raises(ConfigError, match=f"^router_r1.reward: {words}"):
-        cfg.check_settings(composed(override))
+        cfg.check_settings(changed(**{f"router_r1__reward__{key}": value}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
@@ -53,9 +54,19 @@ def test_a_step_in_which_too_many_routes_failed_is_refused_with_the_figures_and_
         sampler.refuse_outage(rows, ["connection refused"], step=7, limit=0.2)
 
 
-@pytest.mark.parametrize("rows", [[row(routes=10, failed=2)], [row(routes=0)], []])
-def test_few_failures_or_no_routes_at_all_are_no_outage(rows):
-    sampler.refuse_outage(rows, ["timeout"], step=1, limit=0.2)
+@pytest.mark.parametrize(
+    ("rows", "limit", "refused"),
+    [
+        ([row(routes=10, failed=2)], 0.2, False),
+        ([row(routes=10, failed=2)], 0.19, True),
+        ([row(routes=0)], 0.0, False),
+        ([], 0.0, False),
+    ],
+)
+def test_failures_up_to_the_limit_or_no_routes_at_all_are_no_outage(rows, limit, refused):
+    with pytest.raises(sampler.PoolUnreachable) if refused else nullcontext() as told:
+        sampler.refuse_outage(rows, ["timeout"], step=1, limit=limit)
+    assert (told is not None) == refused
 
 
 def test_a_step_after_the_budget_was_spent_is_refused_with_the_figures():

@@ -1,0 +1,213 @@
+"""What is wrong with a composed configuration is found before a start, and named by file, key, value and remedy.
+
+`test_refusals.py` sees the same told by the command; here one composition, which takes a second, serves all tests.
+"""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import DictConfig
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from router_r1.datasets import parquet_schema
+from router_r1.errors import ConfigError
+from router_r1.routing import RoutingConfig
+from router_r1.training import configuration as cfg
+from router_r1.training.plan import check
+from tests.integration.training.conftest import REAL_POOL
+
+RUN = {"name": "x", "run_dir": "/x"}
+
+
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
+    config = cfg.compose_config(["platform=cpu"])
+    cfg.set_values(config, RUN)
+    return cfg.resolve(config)
+
+
+@pytest.fixture
+def refusal(composed):
+    """The line that the default experiment with some values changed is refused with."""
+
+    def run(values: dict[str, Any]) -> str:
+        config = copy.deepcopy(composed)
+        cfg.set_values(config, values)
+        with pytest.raises(ConfigError) as told:
+            check(config)
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    return run
+
+
+def test_a_run_on_ones_own_files_is_sound(composed, own_data):
+    config = copy.deepcopy(composed)
+    cfg.set_values(config, own_data)
+
+    assert check(config) == []
+
+
+# ---------------------------------------------------------------- the pool
+
+
+def test_an_unknown_key_of_the_pool_file_is_named_with_the_nearest_right_one(refusal, own_data, pool_file):
+    pool_file(candidates__0__descriptr="typo")
+
+    assert all(word in refusal(own_data) for word in ("pool.yaml", "descriptr", "descriptor"))
+
+
+def test_a_missing_price_is_named(refusal, own_data, pool_file):
+    pool_file(candidates__0__price=...)
+
+    assert all(word in refusal(own_data) for word in ("pool.yaml", "candidates[0]", "price"))
+
+
+def test_a_candidate_named_twice_is_named(refusal, own_data, pool_file):
+    pool_file(candidates=[REAL_POOL["candidates"][0], {**REAL_POOL["candidates"][0], "name": "a-7b"}])
+
+    assert all(word in refusal(own_data) for word in ("pool.yaml", "candidates[1].name", "a-7b"))
+
+
+def test_an_unset_api_key_variable_is_named_and_no_value_of_another_is_shown(refusal, own_data, pool_file, monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", "secret-value")
+    pool_file(defaults__api_key_env="MY_POOL_KEY")
+
+    error = refusal(own_data)
+
+    assert all(word in error for word in ("pool.yaml", "api_key_env", "MY_POOL_KEY", "export"))
+    assert "secret-value" not in error
+
+
+def test_in_a_dry_run_all_that_this_machine_lacks_is_listed_and_is_no_fault(composed, own_data, pool_file):
+    pool_file(defaults__api_key_env="MY_POOL_KEY")
+    config = copy.deepcopy(composed)
+    cfg.set_values(config, own_data | {"data.train_files": "/nowhere/train.parquet"})
+
+    key, file = map(str, check(config, dry_run=True))
+
+    assert "MY_POOL_KEY" in key
+    assert "/nowhere/train.parquet" in file
+
+
+# ---------------------------------------------------------------- the configuration's own keys
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("router_r1.reward.cost_coe", 1.5, "router_r1.reward: cost_coe"),
+        ("router_r1.reward.cost_coe", -0.1, "router_r1.reward: cost_coe"),
+        ("router_r1.reward.cost_coe", float("nan"), "router_r1.reward: cost_coe"),
+        ("router_r1.reward.cost_coef", 0.5, "cost_coef: unknown key"),
+        ("router_r1.max_failed_routes", 20, "router_r1.max_failed_routes = 20: must be in [0, 1]"),
+        ("router_r1.template", "nowhere", "nowhere"),
+        ("router_r1.routing.cache", "on", "router_r1.routing: cache = 'on'"),
+        ("router_r1.routing.budget_usd", -1, "router_r1.routing: budget_usd = -1"),
+        ("router_r1.routing.cash", 1, "router_r1.routing: cash: unknown key"),
+        ("router_r1.routing.shards", 0, "router_r1.routing: shards = 0"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size", 48, "ppo_mini_batch_size = 48: must divide data.train_batch"),
+        ("resume", "yes", "resume = 'yes': must be never or auto"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(refusal, key, value, told):
+    assert told in refusal({key: value})
+
+
+def test_an_unknown_template_is_refused_with_those_there_are(refusal):
+    assert all(name in refusal({"router_r1.template": "nowhere"}) for name in ("llama", "qwen", "tiny"))
+
+
+def test_grpo_with_a_single_trajectory_per_question_is_refused(refusal):
+    error = refusal({"algorithm.adv_estimator": "grpo", "actor_rollout_ref.rollout.n": 1})
+
+    assert "actor_rollout_ref.rollout.n = 1" in error
+
+
+# ---------------------------------------------------------------- model and data
+
+
+def test_a_model_path_that_does_not_exist_is_named(refusal, own_data):
+    error = refusal(own_data | {"actor_rollout_ref.model.path": "/nowhere/model"})
+
+    assert all(word in error for word in ("actor_rollout_ref.model.path", "/nowhere/model", "does not exist"))
+
+
+def test_a_model_folder_without_a_model_is_named(refusal, own_data, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    assert "config.json" in refusal(own_data | {"actor_rollout_ref.model.path": str(tmp_path / "empty")})
+
+
+def test_a_missing_parquet_column_is_named(refusal, own_data, questions):
+    table = pq.read_table(questions[0])
+    pq.write_table(table.drop_columns(["reward_model"]), questions[0])
+
+    assert all(word in refusal(own_data) for word in ("train.parquet", "reward_model"))
+
+
+def test_a_data_file_that_does_not_exist_is_named(refusal, own_data):
+    assert "/nowhere/train.parquet" in refusal(own_data | {"data.train_files": "/nowhere/train.parquet"})
+
+
+def test_validation_rows_that_say_they_are_training_rows_are_refused(refusal, own_data):
+    assert "extra_info.split" in refusal(own_data | {"data.val_files": own_data["data.train_files"]})
+
+
+def test_an_empty_data_file_is_refused(refusal, own_data, questions):
+    pq.write_table(pa.Table.from_pylist([], schema=parquet_schema()), questions[0])
+
+    assert "no rows" in refusal(own_data)
+
+
+# ---------------------------------------------------------------- how the candidates are asked
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key of a model that holds a value, those of nested models dotted."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def another_value(field: FieldInfo) -> Any:
+    """A value of the field's type that is not its default."""
+    kind = field.annotation
+    if get_origin(kind) is types.UnionType:  # X | None
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    if get_origin(kind) is Literal:
+        return next(choice for choice in get_args(kind) if choice != field.default)
+    if kind is bool:
+        return not field.default
+    if kind is int:
+        return (field.default or 0) + 1
+    return (field.default or 3.0) / 2 if kind is float else "somewhere.file"
+
+
+def test_every_key_of_the_route_service_is_a_plain_override():
+    given = {key: another_value(field) for key, field in leaves(RoutingConfig)}
+    overrides = [f"router_r1.routing.{key}={str(value).lower()}" for key, value in given.items()]
+
+    config = cfg.compose_config(["platform=cpu", *overrides])
+    cfg.set_values(config, RUN)
+    found = cfg.route_settings(cfg.resolve(config))
+
+    assert {"retries.max_attempts", "breaker.share", "cache"} <= set(given)
+    for key, value in given.items():
+        assert value_at(found, key) == value != value_at(RoutingConfig(), key), key
+
+
+def value_at(model: BaseModel, key: str) -> Any:
+    for part in key.split("."):
+        model = getattr(model, part)
+    return model
