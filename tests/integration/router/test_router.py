@@ -118,7 +118,7 @@ def test_a_failed_route_is_part_of_the_trajectory_and_no_error(options, candidat
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"tempreature": 1}, "Router.open: tempreature: unknown key"),
+        ({"warmth": 1}, "Router.open: warmth: unknown key"),
         ({"temperature": 3}, "Router.open: temperature = 3: .*less than or equal to 2"),
         ({"routing": {"retries": {"max_attempts": 0}}}, r"Router.open: routing\.retries\.max_attempts = 0"),
         ({"pool": "nowhere"}, "nowhere.*there are local_small, paper"),

@@ -101,7 +101,7 @@ def test_the_version_is_that_of_the_package(command):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["trian"], ["trian", "train", "router-r1 --help"]),
+        (["trainn"], ["trainn", "train", "router-r1 --help"]),
         (["sim", "srve"], ["srve", "serve", "router-r1 sim --help"]),
         (["ask", "--nope"], ["--nope", "router-r1 ask --help"]),
         (["ask", "--temperature", "hot"], ["--temperature = 'hot'", "number"]),
