@@ -143,7 +143,7 @@ ASYNC = "must be asynchronous: async def answer(self, question, *, request_id)"
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("Cascade", "must be written package.module:name or path/to/file.py:name"),
+        ("Cascade", "give a dotted path like package.module:name or path/to/file.py:name"),
         ("own.py:Telliing", "own.py has no Telliing; it has Blocking, Blocks, Listless, Mute, Nameless, "),
         ("owm.py:Telling", "cannot be imported: FileNotFoundError"),
         ("no_such_module:Telling", "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"),
