@@ -142,7 +142,8 @@ async def _find_model(client: AsyncOpenAI, base_url: str, name: str | None) -> A
     import openai
 
     try:
-        cards = [card async for card in client.models.list()]
+        # Without retries: nothing has begun that would be lost, and a wrong address is told at once.
+        cards = [card async for card in client.with_options(max_retries=0).models.list()]
     except openai.APIError as fault:
         raise ConfigError(
             "policy", "base_url", base_url, f"is no OpenAI-compatible endpoint: {_cause(fault)}"
