@@ -1,4 +1,4 @@
-"""A method of your own: a cascade, which asks a cheap candidate first, and a dear one only if that does not know.
+"""A method of your own: a cascade, which asks a cheap candidate first, and an expensive one only if that does not know.
 
     router-r1 ask --method examples/custom_method.py:Cascade --pool sim "Who invented Bosen?"
     router-r1 bench --method examples/custom_method.py:Cascade --pool sim --template tiny --data FILE
@@ -22,7 +22,7 @@ NAME = re.compile(r"(?:[A-Z][\w-]+ ?)+")
 
 
 class Cascade:
-    """The cheapest candidate, and the dearest if that one fails, does not know or is not sure.
+    """The cheapest candidate, and the most expensive one if that one fails, does not know or is not sure.
 
     Args:
         pool: the candidates.
@@ -31,13 +31,13 @@ class Cascade:
 
     def __init__(self, pool: RoutingPool, routes: Dispatcher) -> None:
         by_price = sorted(pool.candidates, key=lambda candidate: candidate.price.output)
-        self.cheap, self.dear = by_price[0].name, by_price[-1].name
+        self.cheap, self.expensive = by_price[0].name, by_price[-1].name
         self.routes = routes
 
     async def answer(self, question: str, *, request_id: str) -> Trajectory:
         asked = [await self.routes.route(self.cheap, question, trajectory_id=request_id)]
         if asked[0].failed or UNSURE.search(asked[0].reply):
-            asked.append(await self.routes.route(self.dear, question, trajectory_id=request_id))
+            asked.append(await self.routes.route(self.expensive, question, trajectory_id=request_id))
         replies = [route.reply for route in asked if not route.failed]
         return trajectory_of(asked, short_answer(replies[-1]) if replies else None)
 

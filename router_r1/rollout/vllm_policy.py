@@ -114,6 +114,9 @@ async def vllm_policy(
         said = config.get("dtype") or config.get("torch_dtype")
         engine_args.setdefault("dtype", stored_dtype(model_path) or said or "float32")
         engine_args.setdefault("gpu_memory_utilization", 0.1)
+        # A prompt that is cut in two by the batch's budget makes vLLM 0.28 set back the generator of a seeded request,
+        # which generators of the CPU cannot do: whole prompts only.
+        engine_args.setdefault("enable_chunked_prefill", False)
         enforce_eager = True
     allowed = config.get("max_position_embeddings")
     if max_model_len is not None and allowed is not None:

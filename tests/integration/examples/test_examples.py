@@ -65,7 +65,7 @@ def test_a_method_is_benchmarked_on_the_documented_questions(command, folder):
     assert "faulty</span>" not in page, "a method keeps no format, and so breaks none"
 
 
-def test_a_method_that_is_run_as_a_script_asks_the_dear_candidate_what_the_cheap_one_is_not_sure_of(script):
+def test_a_method_that_is_run_as_a_script_asks_the_expensive_candidate_what_the_cheap_one_is_not_sure_of(script):
     shown = script("custom_method")
     assert shown.index("<search> Pico-1B: Who sang Bosen? </search>") < shown.index("<search> Omni-72B:")
     assert "2 routes" in shown

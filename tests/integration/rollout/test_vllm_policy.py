@@ -151,6 +151,7 @@ async def test_greedy_trajectories_agree_between_the_engine_in_process_and_behin
         assert policy.max_model_len == 1024
         in_process = await roll_all(policy, tokenizer)
         sampled = await _sample(policy, tokenizer)
+        many = await _sample_many(policy, tokenizer)
     assert any(t.status is Status.ANSWERED and t.routes for t in in_process), [t.text for t in in_process]
     for there, here in zip(over_http, in_process, strict=True):
         assert (there.response_ids, there.status) == (here.response_ids, here.status)
@@ -161,8 +162,17 @@ async def test_greedy_trajectories_agree_between_the_engine_in_process_and_behin
                 assert turn.text.endswith("</search>")
                 assert tokenizer.decode(turn.token_ids) == turn.text
     assert sampled
+    assert all(1 <= len(ids) <= 4 for ids in many)
     left = set(psutil.Process().children(recursive=True)) - others
     assert not [process for process in left if "VLLM" in process.name()]
+
+
+async def _sample_many(policy, tokenizer):
+    """More seeded prompts at once than one batch holds: a prompt that is cut in two ended the engine."""
+    policy.sampling = Sampling(temperature=1.0, seed=1)
+    prompt = tokenizer.encode("Who wrote Emma? " * 8)
+    draws = [policy.generate(prompt, max_tokens=4, stop=STOPS, request_id=f"many-{i}") for i in range(300)]
+    return [generation.token_ids for generation in await asyncio.gather(*draws)]
 
 
 async def _sample(policy, tokenizer):
