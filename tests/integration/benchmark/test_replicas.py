@@ -40,6 +40,7 @@ def told(folder) -> dict:
     return found
 
 
+@pytest.mark.slow
 def test_three_servers_share_the_work_and_change_nothing(servers, tmp_path, pool_file, model_folder):
     questions = write_questions(tmp_path / "q.parquet", dict.fromkeys(("a", "b", "c", "d"), CAPITALS))
     options = (pool_file, model_folder, questions, "--temperature", "0.7", "--n", "2", "--seed", "3")

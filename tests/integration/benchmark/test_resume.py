@@ -56,6 +56,7 @@ def test_after_a_fault_of_the_policy_the_error_says_how_to_go_on(options, policy
     assert main([*options, "--resume"]) == 0
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_asked_and_the_results_are_those_of_an_undisturbed_run(options, policy, tmp_path):
     assert main([*options[:-1], str(tmp_path / "whole")]) == 0
     assert main(options) == 0

@@ -73,6 +73,7 @@ def check(folder: Path, out: str) -> None:
         assert (folder / f"{picture}.png").exists()
 
 
+@pytest.mark.slow
 def test_against_a_served_policy(files, root, policy, pool_file, candidates, tmp_path, capfd):
     reader = FlashragFolder(root)
     for name in BENCHMARKS:  # candidates that know every other answer

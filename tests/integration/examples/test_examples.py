@@ -17,6 +17,8 @@ from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world.facts import World
 from tests.doubles.commands import bench
 
+pytestmark = pytest.mark.slow
+
 METHOD = "examples/custom_method.py:Cascade"
 BACKEND = "examples/own_backend.py:open_scripted"
 
@@ -24,7 +26,6 @@ BACKEND = "examples/own_backend.py:open_scripted"
 # ---------------------------------------------------------------- a reward term
 
 
-@pytest.mark.slow
 def test_a_reward_term_is_part_of_a_training_that_names_it(command):
     shown = command("train", "+router_r1.reward.terms.brevity=examples/custom_reward.py:brevity", more=("--dry-run",))
     assert re.search(r"brevity: /.*/examples/custom_reward\.py:brevity", shown)
@@ -96,7 +97,6 @@ def test_a_policy_back_end_is_benchmarked_and_its_tokens_are_counted(command, fo
 # ---------------------------------------------------------------- a data set
 
 
-@pytest.mark.slow
 def test_a_data_set_becomes_files_that_a_training_takes(command, script, folder):
     script("own_dataset")
     command("data", "train", "examples/own_dataset.py:CsvFolder")
@@ -157,7 +157,6 @@ def test_a_policy_is_asked_and_questions_are_written_with_a_prompt_template(comm
 # ---------------------------------------------------------------- a router
 
 
-@pytest.mark.slow
 def test_a_router_is_asked_in_a_plain_script(script):
     """Before any training, that is the shipped policy, in the world of seed 0."""
     shown = script("ask")
@@ -165,7 +164,6 @@ def test_a_router_is_asked_in_a_plain_script(script):
     assert re.search(r"^answer: \w+ \(raw cost [\d.]+, answered\)$", shown, re.MULTILINE)
 
 
-@pytest.mark.slow
 def test_a_router_that_was_trained_in_this_folder_is_the_one_that_is_asked(script, folder):
     run = folder / "runs" / "mine"
     run.mkdir(parents=True)
