@@ -29,6 +29,9 @@ class FlashragFolder:
     def __str__(self) -> str:
         return str(self.root)
 
+    def datasets(self) -> list[str]:
+        return list(list_splits(self.root))
+
     def splits(self, dataset: str) -> list[str]:
         return list_splits(self.root).get(dataset, [])
 
@@ -46,10 +49,16 @@ class FlashragHub:
     def __str__(self) -> str:
         return self.repository
 
+    def datasets(self) -> list[str]:
+        import datasets
+
+        names: list[str] = self._ask(datasets.get_dataset_config_names, self.repository)
+        return names
+
     def splits(self, dataset: str) -> list[str]:
         import datasets
 
-        if dataset not in self._ask(datasets.get_dataset_config_names, self.repository):
+        if dataset not in self.datasets():
             return []
         splits: list[str] = self._ask(datasets.get_dataset_split_names, self.repository, dataset)
         return splits

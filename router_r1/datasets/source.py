@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from router_r1.errors import ConfigError
 from router_r1.plugins import check_call
@@ -59,6 +59,15 @@ SOURCE_ARGUMENTS = ("data_root",)
 """What a source of the user's may ask for: the folder of `--data-root`."""
 
 
+@runtime_checkable
+class KnowsItsDatasets(Protocol):
+    """A source that can say, for an error, which data sets there are."""
+
+    def datasets(self) -> list[str]:
+        """Their names."""
+        ...
+
+
 class CheckedSource:
     """A user's source: what it returns is seen to.
 
@@ -111,7 +120,10 @@ def held_out_split(source: DatasetSource, dataset: str) -> str:
     for split in _HELD_OUT_SPLITS:
         if split in there:
             return split
-    raise ConfigError(source, "data set", dataset, f"is not there; it needs one of the splits {_HELD_OUT_SPLITS}")
+    remedy = f"is not there, or has none of the splits {', '.join(_HELD_OUT_SPLITS)}"
+    if isinstance(source, KnowsItsDatasets):
+        remedy += f"; there are {', '.join(source.datasets()) or 'none'}"
+    raise ConfigError(source, "data set", dataset, remedy)
 
 
 def normalise_question(text: str) -> str:

@@ -228,6 +228,16 @@ def test_a_wrong_option_is_told_and_nothing_is_written(run, tmp_path, options, n
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", [data_train, data_validation, data_benchmarks])
+def test_an_unknown_data_set_is_answered_by_those_there_are(run, command):
+    code, _, err = run(command, "--data_sources", "squad")
+    assert code == 2
+    told = " ".join(err.split())
+    assert "squad" in told
+    assert "there are " in told
+    assert "nq" in told.partition("there are ")[2]
+
+
 def test_the_benchmarks_are_the_papers_seven():
     assert BENCHMARKS == ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
 
