@@ -2,6 +2,7 @@
 # The project's tests, in the project's own environment, which is made first if it is not there.
 #
 #   bash scripts/run_tests.sh [PYTEST ARGUMENT...]         everything: linters, types, quick tests, engines, training, end to end
+#   bash scripts/run_tests.sh nightly                      the longest proofs, which the line above leaves out
 #   bash scripts/run_tests.sh quick [PYTEST ARGUMENT...]   what to run while writing code: under 2 minutes
 set -euo pipefail
 
@@ -10,10 +11,12 @@ cd "$root"
 export ROUTER_R1_VENV=${ROUTER_R1_VENV:-$root/.venv}
 
 part=all
-if [ "${1:-}" = quick ]; then
-    part=quick
+case ${1:-} in
+quick | nightly)
+    part=$1
     shift
-fi
+    ;;
+esac
 
 bash scripts/setup.sh --dev
 python=$ROUTER_R1_VENV/bin/python
@@ -29,9 +32,12 @@ quick=(-m "not slow" -n auto --maxprocesses=4 --dist loadfile)
 if [ "$part" = quick ]; then
     exec "$python" -m pytest "${quick[@]}" --durations=10 "$@"
 fi
+if [ "$part" = nightly ]; then
+    exec "$python" -m pytest -m nightly -n 2 --dist loadfile --durations=5 "$@"
+fi
 if [ $# -gt 0 ]; then
     exec "$python" -m pytest "$@"
 fi
 "$python" -m pytest "${quick[@]}"
 # Two at a time: an engine starts one process after another, and so keeps one core busy.
-exec "$python" -m pytest -m slow -n 2 --dist loadfile --durations=25
+exec "$python" -m pytest -m "slow and not nightly" -n 2 --dist loadfile --durations=25

@@ -54,6 +54,7 @@ def test_three_servers_share_the_work_and_change_nothing(servers, tmp_path, pool
     assert told(tmp_path / "one") == told(tmp_path / "three")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_engines_in_a_ray_cluster_change_nothing(tiny_checkpoint, pool_file, tmp_path):
     """The benchmark as a user starts it, with one engine of its own and with two."""

@@ -82,6 +82,7 @@ def test_as_a_candidate_of_the_local_pool(served, policy, pool, capfd):
     assert route["raw_cost"] == pytest.approx(0.01 * route["completion_tokens"])
 
 
+@pytest.mark.nightly
 def test_as_the_policy_with_itself_as_candidate(served, checkpoint, pool, project_root):
     options = ["--model_path", checkpoint, "--pool", pool, "--api_base", served, "--max_turns", "1", "--json"]
     command = [sys.executable, project_root / "infer_vllm.py", *options, "--question", question_of("France")]

@@ -65,7 +65,15 @@ def environment(project_root: Path, wheel: Path, tmp_path_factory: pytest.TempPa
     venv.create(folder, with_pip=True)
     # The locked versions, which are tried together, and which pip has in its cache.
     constraints = ["-c", str(project_root / "requirements" / "cpu.lock")]
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, *constraints, f"{wheel}[local]"], check=True, capture_output=True, timeout=900)
     return folder
 
