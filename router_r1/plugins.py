@@ -70,10 +70,14 @@ def anchored(written: str) -> str:
 
 def call_with(function: Callable[..., T], **available: Any) -> T:
     """Call a function, or make an object of a class, with those of the `available` arguments that it asks for."""
-    asked = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in asked):
-        return function(**available)
-    return function(**{p.name: available[p.name] for p in asked if p.name in available})
+    return function(**{name: available[name] for name in asked_of(function, available)})
+
+
+def asked_of(function: Callable[..., Any], available: Iterable[str]) -> list[str]:
+    """Which of the `available` arguments a function, or a class, asks for."""
+    asked = inspect.signature(function).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked.values())
+    return [name for name in available if takes_all or name in asked]
 
 
 def check_asks(source: object, key: str, function: Callable[..., Any], available: Iterable[str]) -> None:
@@ -106,7 +110,7 @@ def check_call(source: object, key: str, owner: object, name: str, *, arguments:
         owner: the object, or the class that it will be of.
         name: of the method.
         arguments: names of what it is called with; one written `name=` is passed by name, the others by position.
-        waits: it must be asynchronous.
+        waits: it must be asynchronous; else it must not.
 
     Raises:
         ConfigError: there is no such method, or it is called otherwise.
@@ -117,8 +121,8 @@ def check_call(source: object, key: str, owner: object, name: str, *, arguments:
     wanted = f"{'async ' if waits else ''}def {name}({signature_of(arguments)})"
     if not callable(method):
         raise ConfigError(source, key, kind.__qualname__, f"must have a method {name}: {wanted}")
-    if waits and not inspect.iscoroutinefunction(inspect.unwrap(method)):
-        raise ConfigError(source, key, shown, f"must be asynchronous: {wanted}")
+    if inspect.iscoroutinefunction(inspect.unwrap(method)) is not waits:
+        raise ConfigError(source, key, shown, f"must {'' if waits else 'not '}be asynchronous: {wanted}")
     by_name = {argument.removesuffix("="): "" for argument in arguments if argument.endswith("=")}
     is_unbound = kind is owner and inspect.isfunction(inspect.getattr_static(owner, name))
     try:

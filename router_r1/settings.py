@@ -107,7 +107,11 @@ class RouterSettings:
     method: MethodFactory | None  # None: a router, that is a policy in the rollout loop
     run_dir: Path | None
     run: dict[str, Any]  # the run's facts; {} without a run
-    simulated: bool  # the pool is served by ourselves, for as long as it is needed
+
+    @property
+    def simulated(self) -> bool:
+        """The pool is served by ourselves, for as long as it is needed."""
+        return self.pool.simulated and self.options.api_base is None
 
     def as_config(self) -> dict[str, Any]:
         """All of it as JSON types; no secrets."""
@@ -181,7 +185,6 @@ def make_settings(options: RouterOptions) -> RouterSettings:
         method=method,
         run_dir=run_dir,
         run=run,
-        simulated=simulated,
     )
 
 

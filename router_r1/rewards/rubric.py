@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from router_r1 import plugins
 from router_r1.errors import ConfigError
@@ -37,16 +36,8 @@ class RewardConfig(BaseModel):
     """Who earns for being cheap: trajectories with m > 0, or all."""
     terms: dict[str, str] = Field(default_factory=lambda: {name: name for name in BUILT_IN}, min_length=1)
     """Name of each term -> a name of `terms.BUILT_IN`, or the dotted path of a function; the reward is their sum."""
-    weights: dict[str, FiniteFloat] = Field(default_factory=dict)
+    weights: dict[str, float] = Field(default_factory=dict)
     """Name of a term -> what its value is multiplied by; 1 for each that is not here."""
-
-    @model_validator(mode="after")
-    def _every_weight_has_its_term(self) -> Self:
-        for name, weight in self.weights.items():
-            if name not in self.terms:
-                context = {"key": f"weights.{name}", "value": weight, "terms": ", ".join(self.terms)}
-                raise PydanticCustomError("weight", "weighs no term; there are {terms}", context)
-        return self
 
 
 @dataclass(frozen=True)
@@ -122,6 +113,7 @@ class Rubric:
         self.config = config or RewardConfig()
         for name, term in self.terms.items():
             _check_term(source, f"terms.{name}", term)
+        self._asked = {name: plugins.asked_of(term, ARGUMENTS) for name, term in self.terms.items()}
         for name, weight in self.weights.items():
             if name not in self.terms:
                 raise ConfigError(source, f"weights.{name}", weight, f"weighs no term; there are {', '.join(terms)}")
@@ -159,22 +151,21 @@ class Rubric:
         em, f1 = exact_match(trajectory.answer, golden_answers), f1_score(trajectory.answer, golden_answers)
         format_error = check_format(trajectory, pool)
         raw_cost, spend_usd = trajectory.raw_cost, trajectory.spend_usd
-        terms = self._values(
-            {
-                "trajectory": trajectory,
-                "golden_answers": tuple(golden_answers),
-                "pool": pool,
-                "answer": trajectory.answer,
-                "em": em,
-                "f1": f1,
-                "outcome": em if self.config.metric == "em" else f1,
-                "format_error": format_error,
-                "cost": cost,
-                "raw_cost": raw_cost,
-                "spend_usd": spend_usd,
-                "config": self.config,
-            }
-        )
+        arguments: TermArguments = {
+            "trajectory": trajectory,
+            "golden_answers": tuple(golden_answers),
+            "pool": pool,
+            "answer": trajectory.answer,
+            "em": em,
+            "f1": f1,
+            "outcome": em if self.config.metric == "em" else f1,
+            "format_error": format_error,
+            "cost": cost,
+            "raw_cost": raw_cost,
+            "spend_usd": spend_usd,
+            "config": self.config,
+        }
+        terms = self._values(dict(arguments))
         routed = Counter(route.candidate for route in trajectory.routes)
         return Reward(
             reward=sum(terms.values(), 0.0),
@@ -193,11 +184,11 @@ class Rubric:
             candidates={name: routed[name] for name in pool.names},
         )
 
-    def _values(self, arguments: TermArguments) -> dict[str, float]:
+    def _values(self, arguments: Mapping[str, object]) -> dict[str, float]:
         """Weighted value of each term."""
         values: dict[str, float] = {}
         for name, term in self.terms.items():
-            value = plugins.call_with(term, **arguments)
+            value = term(**{argument: arguments[argument] for argument in self._asked[name]})
             if not _is_finite_number(value):
                 raise ValueError(f"term {name} of the reward returned {value!r}: must be a finite number")
             values[name] = self.weights[name] * float(value)

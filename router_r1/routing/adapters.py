@@ -6,7 +6,6 @@ cache are the same for all of them. What it raises costs the attempt it was rais
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from router_r1.errors import ConfigError
-from router_r1.plugins import find
+from router_r1.plugins import check_call, find
 from router_r1.pool import Candidate, Endpoint, Message
 
 DEFAULT_PATH = "/chat/completions"
@@ -112,6 +111,7 @@ ADAPTERS: dict[str, type[ProviderAdapter]] = {"openai": OpenAIAdapter}
 """Those that a pool file may call by a name instead of a dotted path."""
 
 _METHODS = {"headers": ("key",), "body": ("candidate", "endpoint", "messages"), "read": ("answer",)}
+"""Called in the event loop: none of them may be asynchronous."""
 
 
 def load_adapter(source: object, key: str, written: str) -> ProviderAdapter:
@@ -131,8 +131,7 @@ def load_adapter(source: object, key: str, written: str) -> ProviderAdapter:
         remedy = f"cannot be made: {type(fault).__name__}: {fault}; an adapter's class takes no arguments"
         raise ConfigError(source, key, written, remedy) from fault
     for name, arguments in _METHODS.items():
-        if problem := _problem(adapter, name, arguments):
-            raise ConfigError(source, key, written, f"{problem}; docs/extending.md shows an adapter")
+        check_call(source, key, adapter, name, arguments=arguments, waits=False)
     path = adapter_path(adapter)
     if not isinstance(path, str) or not path.startswith("/"):
         raise ConfigError(source, key, written, f"its path = {path!r} must be text that begins with /")
@@ -142,20 +141,3 @@ def load_adapter(source: object, key: str, written: str) -> ProviderAdapter:
 def adapter_path(adapter: ProviderAdapter) -> str:
     """Where it asks, below the endpoint's address."""
     return getattr(adapter, "path", DEFAULT_PATH)
-
-
-def _problem(adapter: object, name: str, arguments: tuple[str, ...]) -> str:
-    """Why a method cannot be called as it will be; "" if it can."""
-    method = getattr(adapter, name, None)
-    call = f"{name}({', '.join(arguments)})"
-    if not callable(method):
-        return f"has no method {call}"
-    if inspect.iscoroutinefunction(method):
-        return f"{name}() must not be asynchronous: it is called in the event loop and does no I/O"
-    try:
-        inspect.signature(method).bind(*arguments)
-    except TypeError as fault:
-        return f"cannot be called as {call}: {fault}"
-    except ValueError:
-        return ""  # something built in, whose arguments cannot be looked up
-    return ""

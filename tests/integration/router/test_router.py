@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 
 import pytest
 
 from router_r1 import ConfigError, Router, Status
+from router_r1.sim.world.facts import World
+from tests.doubles.commands import ask
 from tests.integration.conftest import CAPITALS, question_of
 
 
@@ -168,3 +171,30 @@ def test_a_closed_router_refuses_to_be_asked(options, policy):
     with pytest.raises(RuntimeError, match=r"with Router\.open"):
         router.ask(question_of("France"))
     assert policy.requests == []
+
+
+@pytest.mark.slow
+def test_the_seed_of_sampling_leaves_the_simulated_world_as_it_is(tmp_path, capfd):
+    """Without a run, that is the world of seed 0, whatever is sampled in it."""
+    question = World(0).question("Bosen", "invented")
+    (tmp_path / "parrot.py").write_text(PARROT)
+    asked = ["--method", f"{tmp_path / 'parrot.py'}:Parrot", "--pool", "sim", "--template", "tiny", "--json"]
+    told = []
+    for seed in ("0", "7"):
+        assert ask([question.text, *asked, "--seed", seed]) == 0
+        told.append(json.loads(capfd.readouterr().out)["answer"])
+    assert question.answer in told[0]
+    assert told[1] == told[0]
+
+
+PARROT = """
+from router_r1 import trajectory_of
+
+class Parrot:
+    def __init__(self, routes):
+        self.routes = routes
+
+    async def answer(self, question, *, request_id):
+        route = await self.routes.route("Newton-8B", question, trajectory_id=request_id)
+        return trajectory_of([route], route.reply)
+"""

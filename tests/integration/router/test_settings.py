@@ -100,6 +100,15 @@ def test_another_pool_or_endpoint_is_not_the_simulated_one(tmp_path, model_folde
     assert make_settings(RouterOptions(pool=str(project_pool("sim")), runs=tmp_path / "runs")).simulated
 
 
+def test_a_pool_file_says_itself_that_it_is_simulated_wherever_it_lies(tmp_path, model_folder):
+    text = project_pool("sim").read_text()
+    for name, written, simulated in (("copy", text, True), ("real", text.replace("simulated: true\n", ""), False)):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(written)
+        options = RouterOptions(model_path=str(model_folder), pool=str(file))
+        assert make_settings(options).simulated is simulated
+
+
 def test_replies_of_the_simulated_pool_are_not_cached(tmp_path, model_folder):
     make_run(tmp_path / "runs", "r", model_folder)
     with pytest.raises(ConfigError, match="--cache"):

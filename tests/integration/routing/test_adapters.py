@@ -304,14 +304,14 @@ async def test_a_key_in_another_form_is_starred_out_of_what_the_endpoint_says_to
     ("name", "old", "new", "told"),
     [
         ("Letter", "", "", "has no Letter; it has Letters"),
-        ("Letters", "def read", "def reed", "has no method read(answer)"),
+        ("Letters", "def read", "def reed", "must have a method read: def read(self, answer)"),
         (
             "Letters",
             "candidate, endpoint, messages):",
             "messages):",
-            "cannot be called as body(candidate, endpoint, mess",
+            "must be def body(self, candidate, endpoint, messages)",
         ),
-        ("Letters", "def read", "async def read", "read() must not be asynchronous"),
+        ("Letters", "def read", "async def read", "must not be asynchronous: def read(self, answer)"),
         ("Letters", '"/letters/{model}?v=2"', '"letters"', "path = 'letters' must be text that begins with /"),
         ("Letters", "    path =", "    def __init__(self, city): ...\n    path =", "cannot be made: TypeError"),
         ("Letters", "class Letters", "def broken(:\nclass Letters", "cannot be imported: SyntaxError"),

@@ -67,7 +67,7 @@ def test_a_mapping_becomes_a_configuration():
 )
 def test_a_wrong_configuration_is_one_line_that_names_source_and_key(mapping, key):
     with pytest.raises(ConfigError) as caught:
-        validated(RewardConfig, "train.yaml", mapping)
+        Rubric.from_config(validated(RewardConfig, "train.yaml", mapping), "train.yaml")
     assert caught.value.key == key
     assert str(caught.value).startswith("train.yaml")
     assert "\n" not in str(caught.value)
