@@ -5,22 +5,15 @@ Everything the policy, a candidate or a user wrote is shown as text: neither mar
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from rich.text import Text
 
+from router_r1.printable import printable
 from router_r1.protocol import ANSWER, INFORMATION, SEARCH, THINK, Route, Turn, find_tags
 
 _STYLES = {THINK: "dim", SEARCH: "yellow", INFORMATION: "cyan", ANSWER: "bold green"}
 _TAG_STYLES = {THINK: "magenta", SEARCH: "bold yellow", INFORMATION: "bold cyan", ANSWER: "bold green"}
-# Control characters but tab and newline, and what changes the direction of writing.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Text without characters that a terminal would obey."""
-    return _UNSAFE.sub("\ufffd", text)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_r1.atomic import write_bytes
-from router_r1.benchmark.display import printable
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.tables import ordered
+from router_r1.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from router_r1.atomic import write_text
-from router_r1.benchmark.display import Segment, describe_route, printable, segments
+from router_r1.benchmark.display import Segment, describe_route, segments
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.records import Record
 from router_r1.benchmark.tables import ordered, sheets
+from router_r1.printable import printable
 from router_r1.protocol import Route
 
 _MAX_CHARS = 4000  # of one piece of text; a candidate may send megabytes

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from router_r1.benchmark.display import printable
 from router_r1.benchmark.metrics import Results, Row
 from router_r1.datasets.selection import GENERAL, MULTI_HOP
+from router_r1.printable import printable
 
 _SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}
 _FILE_WIDTH = 120  # characters of a table where there is no terminal

@@ -16,12 +16,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from router_r1.benchmark.display import printable, render_answered, render_turn
+from router_r1.benchmark.display import render_answered, render_turn
 from router_r1.benchmark.records import trajectory_record
 from router_r1.benchmark.runner import first_error
 from router_r1.cli.options import Candidates, Policy, Routing, router_options
 from router_r1.cli.running import exit_code_of, results_only
 from router_r1.errors import ConfigError
+from router_r1.printable import printable
 from router_r1.prompts import checked_question
 from router_r1.protocol import Trajectory, Turn
 from router_r1.router import open_method, open_router

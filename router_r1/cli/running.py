@@ -10,6 +10,7 @@ from typing import IO
 
 from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.exit_codes import ExitCode
+from router_r1.printable import printable
 
 _OPTIONAL = {
     **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"), "local"),
@@ -27,10 +28,10 @@ def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], st
     try:
         command()
     except ConfigError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        print(printable(f"error: {fault}"), file=sys.stderr)
         return ExitCode.REFUSED
     except RuntimeError as fault:
-        print("; ".join(filter(None, [f"error: {fault}", how_to_go_on()])), file=sys.stderr)
+        print(printable("; ".join(filter(None, [f"error: {fault}", how_to_go_on()]))), file=sys.stderr)
         return ExitCode.BUDGET_SPENT if isinstance(fault, BudgetSpent) else ExitCode.FAILED
     except ModuleNotFoundError as fault:
         if fault.name not in _OPTIONAL:

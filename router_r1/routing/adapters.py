@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from router_r1.errors import ConfigError
 from router_r1.plugins import check_call, find
@@ -26,10 +26,13 @@ class Completion:
     text: str
     """What the candidate said; "" if it said nothing, which fails the attempt but is charged all the same."""
     prompt_tokens: int | None = None
-    """As the provider counts them, and so for the other; None if it does not: they are estimated then."""
+    """As the provider counts them, and so for the other; None if it does not: they are estimated then. No text costs
+    0 tokens, so that 0 counts as None."""
     completion_tokens: int | None = None
     reasoning: str = ""
     """A reasoning model's thoughts, where the API keeps them apart from the text."""
+    fault: str = ""
+    """Why there is no text, for the error; what the provider has counted is charged even so."""
 
 
 class ProviderAdapter(Protocol):
@@ -57,7 +60,8 @@ class ProviderAdapter(Protocol):
         """What the body of a 200 answer, parsed as JSON, holds.
 
         Raises:
-            ValueError: it is no answer of this API; the text says why. Any other exception counts the same.
+            ValueError: it is no answer of this API; the text says why. Any other exception counts the same. Where the
+                tokens can be read although the text cannot, give a `Completion` with `fault` instead.
         """
 
 
@@ -74,7 +78,6 @@ class _ChatCompletion(BaseModel):
     """The part of OpenAI's chat completion object that a route needs; everything else is ignored."""
 
     choices: list[_Choice] | None = None
-    usage: Any = None
 
 
 class OpenAIAdapter:
@@ -95,16 +98,25 @@ class OpenAIAdapter:
         }
 
     def read(self, answer: Any) -> Completion:
-        completion = _ChatCompletion.model_validate(answer)
-        usage = completion.usage if isinstance(completion.usage, dict) else {}
-        message = completion.choices[0].message if completion.choices else _Message()
+        if not isinstance(answer, dict):
+            raise ValueError(f"it is no object but {type(answer).__name__}")
+        usage = answer.get("usage")
+        counted = usage if isinstance(usage, dict) else {}
+        tokens = (counted.get("prompt_tokens"), counted.get("completion_tokens"))
+        try:
+            choices = _ChatCompletion.model_validate(answer).choices
+        except ValidationError as fault:
+            return Completion("", *tokens, fault=validation_fault(fault))
+        message = choices[0].message if choices else _Message()
         thoughts = message.reasoning_content
-        return Completion(
-            text=message.content or "",
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            reasoning=thoughts if isinstance(thoughts, str) else "",
-        )
+        return Completion(message.content or "", *tokens, reasoning=thoughts if isinstance(thoughts, str) else "")
+
+
+def validation_fault(fault: ValidationError) -> str:
+    """The first thing that pydantic found, and where; without the value, which is the provider's."""
+    error = fault.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, error["loc"]))
+    return f"{place}: {error['msg']}" if place else error["msg"]
 
 
 ADAPTERS: dict[str, type[ProviderAdapter]] = {"openai": OpenAIAdapter}

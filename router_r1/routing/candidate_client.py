@@ -3,8 +3,9 @@
 Invariants:
 
 - no request is sent without a permit of the candidate, of its endpoint and of the adaptive gate, nor while the breaker
-  is open; a route that backs off, or waits for an outage to end, holds none of them;
-- a route has one request in flight at most;
+  is open or the endpoint wants to be left alone; a route that backs off, or waits for an outage to end, holds none of
+  them, and one that waits for its own candidate holds none that another candidate may need;
+- a route has one request in flight at most, and ends by its deadline, whatever it waits for;
 - every request is counted when it is sent, whatever becomes of it, and what its answer says of tokens is booked when it
   has been read. What a request costs that timed out, was cancelled or broke off is unknown and not booked.
 """
@@ -16,12 +17,13 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from router_r1.pool import Candidate, Message, spend
 from router_r1.routing import failures
+from router_r1.routing.breaker import Outcome
 from router_r1.routing.config import RoutingConfig
 from router_r1.routing.endpoint_client import EndpointClient, EndpointClients, choose
 from router_r1.routing.failures import RouteError
@@ -40,7 +42,9 @@ class Call:
 
     query: str
     messages: Sequence[Message]
-    deadline: float = math.inf  # monotonic time; set when the first request is sent
+    asked: float = field(default_factory=time.monotonic)
+    deadline: float | None = None  # monotonic time; fixed when the first request is sent
+    last_fault: str = ""
     attempts: int = 0
     spend_usd: Decimal = Decimal(0)
     host: str = ""  # of the endpoint asked last
@@ -65,6 +69,10 @@ class CandidateClient:
         self._ledger, self._metrics = ledger, metrics
         self._account = ledger.accounts[candidate.name]
         self._usual_completion = float(candidate.max_tokens)
+        self._last_reply = -math.inf  # monotonic time
+        self._waiting: set[asyncio.Timeout] = set()
+        for client in self._clients:
+            client.breaker.on_hopeless = self._give_up_if_hopeless
 
     @property
     def is_idle(self) -> bool:
@@ -79,48 +87,129 @@ class CandidateClient:
             BudgetSpent: no further request may be sent.
             ConfigError: the variable with the candidate's key is unset.
         """
-        reply: Reply = await retrying(self._config.retries, lambda: call.deadline)(self._attempt, call)
+        reply: Reply = await retrying(self._config.retries, lambda: self._deadline(call))(self._attempt, call)
         return reply
+
+    def _deadline(self, call: Call) -> float:
+        """When the route ends at the latest.
+
+        Waiting for the limits of one's own pool file is no fault, as long as there are replies: until its first request
+        is sent, a route's time runs from the candidate's last reply.
+        """
+        if call.deadline is not None:
+            return call.deadline
+        return max(call.asked, self._last_reply) + max(self._config.retries.total_s, self._candidate.timeout_s)
 
     async def _attempt(self, call: Call) -> Reply:
         """One request, as soon as the limits and the breaker of an endpoint let it pass."""
         is_retry = call.attempts > 0
         while True:
-            client = await self._available(call)
-            tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
-            async with self._admitted(client, tokens, first=is_retry):
-                if client.breaker.may_pass:  # it may have opened while this route was queueing
+            async with AsyncExitStack() as permits:
+                client, tokens = await self._admitted(call, permits, first=is_retry)
+                if client is not None:
                     return await self._send(client, call, tokens)
             is_retry = True
 
-    @asynccontextmanager
-    async def _admitted(self, client: EndpointClient, tokens: float, *, first: bool) -> AsyncIterator[None]:
-        """Hold every permit a request needs. The candidate's own come first: who waits there blocks no other one."""
-        async with self._quota.admitted(tokens, first=first):
-            await client.gate.acquire(first=first)
-            try:
-                async with client.quota.admitted(tokens, first=first):
-                    await client.resumed()
-                    yield
-            finally:
-                client.gate.release()
+    async def _admitted(
+        self, call: Call, permits: AsyncExitStack, *, first: bool
+    ) -> tuple[EndpointClient | None, float]:
+        """Take every permit that a request needs, and for how many tokens; None where the wait was in vain.
 
-    async def _available(self, call: Call) -> EndpointClient:
-        """Where to send the next request; waits out a short outage of all places.
+        The candidate's own come first, and those it shares with other candidates last: who waits blocks no other one.
+        """
+        async with self._bounded(call):
+            await self._outage_over(call)
+            tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
+            admissions = [await permits.enter_async_context(self._quota.admitted(tokens, first=first))]
+            client = self._place(call)
+            if client is None:
+                return None, 0.0
+            await client.gate.acquire(first=first)
+            permits.callback(client.gate.release)
+            while client.pause_left_s:
+                if self._place(call) is not client:
+                    return None, 0.0
+                await _any_changed(self._usable(call), client.pause_left_s)
+            admissions.append(await permits.enter_async_context(client.quota.admitted(tokens, first=first)))
+            # While this route was queueing, much may have happened.
+            if client.pause_left_s or not client.may_pass:
+                return None, 0.0
+            for admission in admissions:
+                admission.is_used = True
+            return client, tokens
+
+    @asynccontextmanager
+    async def _bounded(self, call: Call) -> AsyncIterator[None]:
+        """Waiting that ends at the route's deadline, or as soon as it is in vain.
+
+        Raises:
+            RouteError: it ended so.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as scope:
+                timer: asyncio.TimerHandle | None = None
+
+                def check() -> None:  # again and again, since the deadline moves
+                    nonlocal timer
+                    if (deadline := self._deadline(call)) <= loop.time():
+                        _end(scope)
+                    else:
+                        timer = loop.call_at(deadline, check)
+
+                check()
+                self._waiting.add(scope)
+                try:
+                    yield
+                finally:
+                    self._waiting.discard(scope)
+                    if timer:
+                        timer.cancel()
+        except TimeoutError:
+            lately = call.last_fault or self._clients[0].last_fault
+            if self._is_hopeless:
+                raise failures.unavailable(self._candidate, lately) from None
+            raise failures.out_of_time(self._candidate, time.monotonic() - call.asked, lately) from None
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return all(client.breaker.is_hopeless for client in self._clients)
+
+    def _give_up_if_hopeless(self) -> None:
+        """No endpoint is worth waiting for any more: end all waits now."""
+        if self._is_hopeless:
+            for scope in self._waiting:
+                _end(scope)
+
+    def _usable(self, call: Call) -> list[EndpointClient]:
+        return [client for client in self._clients if client not in call.barred] or list(self._clients)
+
+    async def _outage_over(self, call: Call) -> None:
+        """Wait out a short outage of all places.
 
         Raises:
             RouteError: the outage has lasted for some time.
         """
-        while True:
-            usable = [client for client in self._clients if client not in call.barred] or list(self._clients)
-            ready = [client for client in usable if client.breaker.may_pass]
-            if ready:
-                return choose([client for client in ready if client not in call.failed_at] or ready)
+        usable = self._usable(call)
+        while not any(client.may_pass for client in usable):
             patience_s = max(client.breaker.patience_left_s for client in usable)
-            patience_s = min(patience_s, call.deadline - time.monotonic())
             if patience_s <= 0:
                 raise failures.unavailable(self._candidate, usable[0].last_fault)
-            await _any_changed(usable, patience_s)
+            pauses_s = (client.pause_left_s for client in usable)
+            await _any_changed(usable, min([patience_s, *filter(None, pauses_s)]))
+
+    def _place(self, call: Call) -> EndpointClient | None:
+        """Where to send the next request: where it need not wait, and has not failed, if there is such a place."""
+        ready = [client for client in self._usable(call) if client.may_pass]
+        if len(ready) < 2:
+            return ready[0] if ready else None
+
+        def drawbacks(client: EndpointClient) -> tuple[float, bool, bool]:
+            return client.pause_left_s, client in call.failed_at, client.gate.is_full
+
+        ranked = [(drawbacks(client), client) for client in ready]
+        least = min(rank for rank, _ in ranked)
+        return choose(client for rank, client in ranked if rank == least)
 
     async def _send(self, client: EndpointClient, call: Call, tokens: float) -> Reply:
         """One request, admitted for `tokens`.
@@ -132,11 +221,10 @@ class CandidateClient:
         connection = self._pool_clients.connection(client.endpoint)
         candidate = self._candidate
         now = time.monotonic()
-        if not call.attempts:
-            call.deadline = now + max(self._config.retries.total_s, candidate.timeout_s)
+        call.deadline = self._deadline(call)
         within_s = min(candidate.timeout_s, call.deadline - now)
         if within_s <= 0:
-            raise failures.out_of_time(candidate)
+            raise failures.out_of_time(candidate, now - call.asked, call.last_fault)
         call.attempts += 1
         call.host = client.host
         request = connection.request(client.adapter, candidate, client.endpoint, call.messages)
@@ -151,13 +239,14 @@ class CandidateClient:
                 client.breaker.abandon(trial=is_trial)  # it was the route that ran out of time
             else:
                 nobody_there = fault.kind == "unreachable"
-                client.breaker.record(ok=not fault.is_outage, trial=is_trial, is_certain=nobody_there)
+                client.breaker.record(fault.outcome, trial=is_trial, is_certain=nobody_there)
             self._settle(client, sum(fault.usage) - tokens)
             raise self._booked(fault, client, call) from None
         except BaseException:
             client.breaker.abandon(trial=is_trial)
             raise
-        client.breaker.record(ok=True, trial=is_trial)
+        client.breaker.record(Outcome.WORKS, trial=is_trial)
+        self._last_reply = time.monotonic()
         client.gate.record(refused=False)
         self._settle(client, reply.prompt_tokens + reply.completion_tokens - tokens)
         self._book(reply, client, call, time.monotonic() - now)
@@ -169,8 +258,8 @@ class CandidateClient:
         self._metrics.request(self._candidate.name, client.host, fault.kind)
         self._charge(call, *fault.usage)
         call.failed_at.add(client)
-        client.last_fault = str(fault)
-        if fault.is_throttle:
+        call.last_fault = client.last_fault = str(fault)
+        if fault.outcome is Outcome.THROTTLED:
             client.throttled(min(fault.retry_after_s, self._config.retries.retry_after_max_s))
         else:
             client.gate.record(refused=False)
@@ -179,6 +268,10 @@ class CandidateClient:
             fault.transient = len(call.barred) < len(self._clients)
         if len(call.failed_at) == len(self._clients):
             call.failed_at.clear()
+        else:
+            fault.elsewhere = any(
+                other.may_pass and not other.pause_left_s for other in self._usable(call) if other not in call.failed_at
+            )
         return fault
 
     def _book(self, reply: Reply, client: EndpointClient, call: Call, latency_s: float) -> None:
@@ -202,6 +295,11 @@ class CandidateClient:
         """A request took `difference` tokens more than it was admitted for."""
         self._quota.settle(difference)
         client.quota.settle(difference)
+
+
+def _end(scope: asyncio.Timeout) -> None:
+    if not scope.expired():
+        scope.reschedule(asyncio.get_running_loop().time())
 
 
 async def _any_changed(clients: list[EndpointClient], within_s: float) -> None:

@@ -28,7 +28,11 @@ class RetryPolicy(_Settings):
 
     max_attempts: int = Field(default=6, ge=1)
     total_s: float = Field(default=90.0, gt=0)
-    """Longest time from the first request to the end of the last; a candidate's `timeout_s` is always granted once."""
+    """Longest time from being asked to the end, waiting included; a candidate's `timeout_s` is always granted once.
+
+    Until the first request is sent, it runs from the candidate's last reply, if that is later: a long queue for the
+    limits of one's own pool file is no fault. A candidate that answers nothing but 429 for so long is out of order.
+    """
     backoff_s: float = Field(default=0.5, ge=0)
     backoff_max_s: float = Field(default=8.0, ge=0)
     retry_after_max_s: float = Field(default=30.0, ge=0)
@@ -48,7 +52,8 @@ class BreakerPolicy(_Settings):
     """Seconds before the first trial request; doubled after each trial that fails."""
     cooldown_max_s: float = Field(default=30.0, gt=0)
     patience_s: float = Field(default=30.0, ge=0)
-    """Routes wait out the first seconds of an outage; once it is older they are told "unavailable" at once."""
+    """Routes wait out the first seconds of an outage; once it is older they are told "unavailable" at once. A refused key
+    or model (401, 403, 404) is not waited for."""
 
 
 class RoutingConfig(_Settings):

@@ -7,6 +7,7 @@ import ipaddress
 import time
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -14,7 +15,8 @@ from router_r1.pool import Candidate, Endpoint, EndpointLimits, Message, Routing
 from router_r1.routing import failures
 from router_r1.routing.adapters import ProviderAdapter, load_adapter
 from router_r1.routing.breaker import Breaker
-from router_r1.routing.config import BreakerPolicy
+from router_r1.routing.config import RoutingConfig
+from router_r1.routing.failures import RouteError
 from router_r1.routing.limits import AdaptiveGate, Quota
 from router_r1.routing.requests import Request, build_request
 
@@ -33,10 +35,10 @@ class Connection:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             headers={"content-type": "application/json", "user-agent": "router-r1"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            # A proxy of the environment cannot reach this machine's own loopback.
-            trust_env=not _is_loopback(endpoint.base_url),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        # Not aiohttp's `trust_env`, which would also send a password of ~/.netrc to the candidate.
+        self._proxy = _proxy_of_environment(endpoint.base_url)
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -63,13 +65,15 @@ class Connection:
             async with (
                 asyncio.timeout(within_s),
                 self._session.post(
-                    request.url, data=request.content, headers=request.headers, allow_redirects=False
+                    request.url, data=request.content, headers=request.headers, allow_redirects=False, proxy=self._proxy
                 ) as response,
             ):
                 content = await _read_all(response, candidate, endpoint)
+        except RouteError:
+            raise
         except TimeoutError:
             raise failures.unanswered(candidate, endpoint, within_s) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # the client's own errors, and what its parsers raise at an odd header
             raise failures.unconnected(candidate, endpoint, error) from None
         if response.status == 200:
             return content
@@ -94,8 +98,16 @@ async def _read_all(response: aiohttp.ClientResponse, candidate: Candidate, endp
     return b"".join(chunks)
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def _proxy_of_environment(url: str) -> str | None:
+    """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say of this address; None for a direct connection."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    if _is_loopback(host) or proxy_bypass(host):  # no proxy can reach this machine's own loopback
+        return None
+    return getproxies().get(address.scheme)
+
+
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -111,25 +123,30 @@ class EndpointClient:
         endpoint: Endpoint,
         adapter: ProviderAdapter,
         quota: Quota,
-        breaker: BreakerPolicy,
+        config: RoutingConfig,
     ) -> None:
         self.candidate, self.endpoint, self.adapter, self.quota = candidate, endpoint, adapter, quota
         self.host = failures.endpoint_host(endpoint)
         self.gate = AdaptiveGate(candidate.max_concurrency)
-        self.breaker = Breaker(breaker)
+        self.breaker = Breaker(config.breaker, quota_s=config.retries.total_s)
         self.credit = 0.0  # of the smooth weighted round robin
         self.last_fault = ""
         self._paused_until = 0.0
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the breaker lets a request pass; a trial does not come before the time that the endpoint named."""
+        return self.breaker.may_pass and (self.breaker.is_closed or not self.pause_left_s)
+
+    @property
+    def pause_left_s(self) -> float:
+        """Seconds until the endpoint wants to be asked again; 0 if it may be asked now."""
+        return max(0.0, self._paused_until - time.monotonic())
 
     def throttled(self, retry_after_s: float) -> None:
         """The endpoint answered 429. When it keeps doing so, nobody asks before it wants to be asked again."""
         if self.gate.record(refused=True):
             self._paused_until = max(self._paused_until, time.monotonic() + retry_after_s)
-
-    async def resumed(self) -> None:
-        """Return when the endpoint may be asked again."""
-        while (delay := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110  # for the clock
-            await asyncio.sleep(delay)
 
 
 class EndpointClients:
@@ -139,7 +156,7 @@ class EndpointClients:
         ConfigError: a candidate's adapter cannot be used.
     """
 
-    def __init__(self, pool: RoutingPool, breaker: BreakerPolicy) -> None:
+    def __init__(self, pool: RoutingPool, config: RoutingConfig) -> None:
         self._source = pool.source or pool.name
         limits = {entry.base_url: entry for entry in pool.endpoint_limits}
         quotas: dict[str, Quota] = {}
@@ -149,7 +166,7 @@ class EndpointClients:
             for endpoint in candidate.all_endpoints:
                 quotas.setdefault(endpoint.base_url, _quota(limits.get(endpoint.base_url)))
             self._of[candidate.name] = tuple(
-                EndpointClient(candidate, endpoint, adapter, quotas[endpoint.base_url], breaker)
+                EndpointClient(candidate, endpoint, adapter, quotas[endpoint.base_url], config)
                 for endpoint in candidate.all_endpoints
             )
         # By (base_url, api_key_env), since a key may not show.
@@ -190,7 +207,7 @@ def _quota(limits: EndpointLimits | None) -> Quota:
 
 
 def choose(clients: Iterable[EndpointClient]) -> EndpointClient:
-    """The next one by weight: smooth weighted round robin, as nginx does it, which spreads each one's turns evenly."""
+    """The next of several by weight: smooth weighted round robin, as nginx does it, which spreads turns evenly."""
     candidates = list(clients)
     if len(candidates) == 1:
         return candidates[0]

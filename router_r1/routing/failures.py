@@ -13,8 +13,13 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from router_r1.pool import Candidate, Endpoint
+from router_r1.printable import printable
+from router_r1.routing.breaker import Outcome
 
 _TRANSIENT = {408, 409, 429}
+REFUSALS = ("http_401", "http_403", "http_404")
+"""Kinds of fault that are of the key or of the model, not of the query."""
+
 _SHORTEST_TELLTALE = 8
 """Characters of a key in a row that already count as the key: endpoints echo keys cut or starred out in the middle."""
 
@@ -29,6 +34,7 @@ class RouteError(Exception):
         kind: `timeout`, `unreachable`, `connection`, `malformed`, `adapter`, `unavailable`, `closed` or
             `http_<status>`; it labels a metric.
         transient: whether another try may succeed.
+        elsewhere: whether that try goes to another endpoint, which needs no wait.
         retry_after_s: how long the endpoint asks us to wait before it, in seconds.
         usage: (prompt, completion) tokens that the endpoint charged for the useless reply.
     """
@@ -42,18 +48,18 @@ class RouteError(Exception):
         retry_after_s: float = 0.0,
         usage: tuple[int, int] = (0, 0),
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.kind, self.transient, self.retry_after_s, self.usage = kind, transient, retry_after_s, usage
+        self.elsewhere = False
 
     @property
-    def is_throttle(self) -> bool:
-        """The endpoint works, but is asked too much."""
-        return self.kind == "http_429"
-
-    @property
-    def is_outage(self) -> bool:
-        """The endpoint does not work, or not for us; a refused query says nothing about the next one."""
-        return self.kind not in ("http_429", "http_400", "http_413", "http_422")
+    def outcome(self) -> Outcome:
+        """What it says about the endpoint; a refused query says nothing about the next one."""
+        if self.kind == "http_429":
+            return Outcome.THROTTLED
+        if self.kind in REFUSALS:
+            return Outcome.REFUSED
+        return Outcome.FAILED if self.transient else Outcome.WORKS
 
 
 def endpoint_host(endpoint: Endpoint) -> str:
@@ -77,9 +83,10 @@ def unavailable(candidate: Candidate, last_fault: str) -> RouteError:
     return RouteError(message, "unavailable", transient=False)
 
 
-def out_of_time(candidate: Candidate) -> RouteError:
-    """For a retry whose turn came after the route's total bound."""
-    return RouteError(f"{candidate.name}: no time was left for another try", "timeout", transient=False)
+def out_of_time(candidate: Candidate, waited_s: float, last_fault: str) -> RouteError:
+    """For a route whose turn did not come within its total bound."""
+    message = f"{candidate.name}: no turn came within {waited_s:.3g} s"
+    return RouteError(f"{message}, lately: {last_fault}" if last_fault else message, "timeout", transient=False)
 
 
 def closed() -> RouteError:
@@ -100,14 +107,18 @@ def unasked(
     candidate: Candidate, endpoint: Endpoint, method: str, fault: BaseException, secrets: Iterable[str]
 ) -> RouteError:
     """For an adapter that could not word a request. Nothing was sent, and the next attempt would end the same way."""
-    what = f"the adapter's {method}() failed: {told(fault, secrets)}"
+    what = f"the adapter's {method}() failed: {told_of(fault, secrets)}"
     return RouteError(f"{_who(candidate, endpoint)}: {what}", "adapter", transient=False)
 
 
-def told(fault: BaseException, secrets: Iterable[str], *, with_type: bool = True) -> str:
-    """An exception of a user's code in one line, without a key."""
-    words = f"{type(fault).__name__}: {fault}" if with_type else str(fault)
+def told(words: str, secrets: Iterable[str]) -> str:
+    """What a user's code or an endpoint says, in one line and without a key."""
     return redact(" ".join(words[:_LONGEST_BODY].split()), *secrets)[:_LONGEST_TOLD]
+
+
+def told_of(fault: BaseException, secrets: Iterable[str]) -> str:
+    """The same of an exception."""
+    return told(f"{type(fault).__name__}: {fault}", secrets)
 
 
 def refused(
@@ -124,8 +135,8 @@ def refused(
     if remedy := _remedy(endpoint, status):
         message += f": {remedy}"
     # The body of a 401 or 403 can only add the credentials it complains of.
-    if status not in (401, 403) and (body := redact(" ".join(body[:_LONGEST_BODY].split()), *secrets)):
-        message += f"; it says: {body[:_LONGEST_TOLD]}"
+    if status not in (401, 403) and (words := told(body, secrets)):
+        message += f"; it says: {words}"
     return RouteError(
         message,
         f"http_{status}",
@@ -162,9 +173,9 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float:
     except ValueError:
         try:
             date = parsedate_to_datetime(value)
-        except ValueError:
+            seconds = (date.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, OverflowError):  # no date, or one that no calendar of ours has
             return 0.0
-        seconds = (date.astimezone(UTC) - (now or datetime.now(UTC))).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
@@ -176,9 +187,18 @@ def redact(text: str, *secrets: str | None) -> str:
     return text
 
 
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """A reply without the key. Ordinary words, and keys that are made up and look like one, are left alone."""
+    for secret in secrets:
+        text = _without(text, secret) if len(secret) > _SHORTEST_TELLTALE else text
+    return text
+
+
 def _without(text: str, key: str) -> str:
     size = min(len(key), _SHORTEST_TELLTALE)
     pieces = {key[i : i + size] for i in range(len(key) - size + 1)}
+    if not any(piece in text for piece in pieces):
+        return text
     hidden = {i + k for i in range(len(text) - size + 1) if text[i : i + size] in pieces for k in range(size)}
     runs = groupby(enumerate(text), key=lambda item: item[0] in hidden)
     return "".join("***" if is_key else "".join(ch for _, ch in run) for is_key, run in runs)

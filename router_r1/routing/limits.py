@@ -40,6 +40,11 @@ class Gate:
         return not (self._held or self._waiting)
 
     @property
+    def is_full(self) -> bool:
+        """Whether whoever comes now has to wait."""
+        return self._held >= self._limit or bool(self._waiting)
+
+    @property
     def limit(self) -> int:
         return self._limit
 
@@ -148,6 +153,13 @@ class Pace:
         self._next += difference * self._gap_s
 
 
+@dataclass
+class Admission:
+    """Leave to send one request. What it took of a minute is given back, unless `is_used` was set."""
+
+    is_used: bool = False
+
+
 class Quota:
     """The limits of one candidate or one endpoint: requests in flight, requests and tokens per minute."""
 
@@ -156,15 +168,20 @@ class Quota:
         self._requests, self._tokens = Pace(rpm), Pace(tpm)
 
     @asynccontextmanager
-    async def admitted(self, tokens: float, *, first: bool) -> AsyncIterator[None]:
+    async def admitted(self, tokens: float, *, first: bool) -> AsyncIterator[Admission]:
         """Hold a permit; entered when a request of about `tokens` tokens may be sent."""
         if self.gate:
             await self.gate.acquire(first=first)
+        admission, paid = Admission(), []
         try:
-            await self._requests.wait()
-            await self._tokens.wait(tokens)
-            yield
+            for pace, amount in ((self._requests, 1.0), (self._tokens, tokens)):
+                await pace.wait(amount)
+                paid.append((pace, amount))
+            yield admission
         finally:
+            if not admission.is_used:
+                for pace, amount in paid:
+                    pace.settle(-amount)
             if self.gate:
                 self.gate.release()
 

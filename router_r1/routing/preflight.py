@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, check_api_keys
-from router_r1.routing.config import BreakerPolicy, RetryPolicy
+from router_r1.routing.breaker import Outcome
+from router_r1.routing.config import RetryPolicy, RoutingConfig
 from router_r1.routing.endpoint_client import EndpointClient, EndpointClients
 from router_r1.routing.failures import RouteError
 from router_r1.routing.retries import retrying
@@ -27,7 +28,7 @@ async def preflight(pool: RoutingPool, *, timeout_s: float = 20.0) -> None:
         ConfigError: a candidate that cannot be asked, and what to mend.
     """
     check_api_keys(pool)
-    clients = EndpointClients(pool, BreakerPolicy())
+    clients = EndpointClients(pool, RoutingConfig())
     deadline = time.monotonic() + timeout_s
     checks = [
         asyncio.create_task(_check(clients, client, f"candidates[{index}]", deadline))
@@ -71,7 +72,8 @@ async def _check(clients: EndpointClients, client: EndpointClient, key: str, dea
         try:
             await connection.post(request, max(0.0, deadline - time.monotonic()))
         except RouteError as fault:
-            if not fault.is_throttle:  # which another attempt, cut short by the deadline, could only hide
+            # Another attempt at a 429, cut short by the deadline, could only hide it.
+            if fault.outcome is not Outcome.THROTTLED:
                 raise
 
     try:

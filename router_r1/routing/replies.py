@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from router_r1.pool import Message
-from router_r1.routing.adapters import Completion
-from router_r1.routing.failures import RouteError, malformed, redact, told
+from router_r1.routing.adapters import Completion, validation_fault
+from router_r1.routing.failures import RouteError, malformed, redact, told, told_of, without_secrets
 from router_r1.routing.requests import Request
 
 _CHARACTERS_PER_TOKEN = 4
@@ -60,21 +60,18 @@ def read_reply(content: str | bytes, request: Request) -> Reply:
     charged = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
     said = completion.text
     if not said.strip():
-        raise malformed(candidate, endpoint, "no text", charged)
+        why = told(completion.fault, request.secrets) if isinstance(completion.fault, str) else ""
+        raise malformed(candidate, endpoint, why or "no text", charged)
     text = _with_reasoning(completion) if candidate.keep_reasoning else _without_reasoning(said)
     if not text.strip():
         # At temperature 0 the next attempt would end in the same place, and cost the same.
         raise malformed(candidate, endpoint, "only reasoning, no answer; raise max_tokens", charged, transient=False)
     return Reply(
-        text=text,
-        prompt_tokens=_or(usage.prompt_tokens, estimate_prompt_tokens(request.messages)),
-        completion_tokens=_or(usage.completion_tokens, estimate_tokens(said)),
-        usage_estimated=usage.prompt_tokens is None or usage.completion_tokens is None,
+        text=without_secrets(text, request.secrets),
+        prompt_tokens=usage.prompt_tokens or estimate_prompt_tokens(request.messages),
+        completion_tokens=usage.completion_tokens or estimate_tokens(said),
+        usage_estimated=not (usage.prompt_tokens and usage.completion_tokens),  # 0 is no count of any text
     )
-
-
-def _or(counted: int | None, estimated: int) -> int:
-    return estimated if counted is None else counted
 
 
 def _completion(content: str | bytes, request: Request) -> Completion:
@@ -91,13 +88,11 @@ def _completion(content: str | bytes, request: Request) -> Completion:
     try:
         completion = request.adapter.read(answer)
     except ValidationError as fault:
-        error = fault.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, error["loc"]))
-        raise useless(f"{place}: {error['msg']}" if place else error["msg"]) from None
+        raise useless(validation_fault(fault)) from None
     except ValueError as fault:
-        raise useless(told(fault, request.secrets, with_type=False)) from None
+        raise useless(told(str(fault), request.secrets)) from None
     except (Exception, SystemExit) as fault:
-        raise useless(f"the adapter's read() failed: {told(fault, request.secrets)}") from None
+        raise useless(f"the adapter's read() failed: {told_of(fault, request.secrets)}") from None
     if not isinstance(completion, Completion):
         raise useless(f"the adapter's read() gave no Completion but {type(completion).__name__}")
     if not isinstance(completion.text, str):

@@ -21,8 +21,8 @@ def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetryin
 
     def pause(state: RetryCallState) -> float:
         fault = state.outcome.exception() if state.outcome else None
-        asked = fault.retry_after_s if isinstance(fault, RouteError) else 0.0
-        return min(asked, policy.retry_after_max_s) + jitter(state)
+        assert isinstance(fault, RouteError)  # nothing else is tried again
+        return 0.0 if fault.elsewhere else min(fault.retry_after_s, policy.retry_after_max_s) + jitter(state)
 
     def is_over(state: RetryCallState) -> bool:
         return state.attempt_number >= policy.max_attempts or time.monotonic() + state.upcoming_sleep >= deadline()

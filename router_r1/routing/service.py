@@ -58,7 +58,7 @@ class RouteService:
 
     def __init__(self, pool: RoutingPool, *, config: RoutingConfig | None = None) -> None:
         self._pool, self._config = pool, config or RoutingConfig()
-        self._endpoints = EndpointClients(pool, self._config.breaker)  # first: it may raise, and holds nothing open yet
+        self._endpoints = EndpointClients(pool, self._config)  # first: it may raise, and holds nothing open yet
         self.ledger = Ledger(pool.names, self._config.budget_usd)
         self.metrics = RouteMetrics(self._config.metrics_port)
         self._candidates = {

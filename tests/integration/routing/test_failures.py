@@ -11,14 +11,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router_r1.errors import ConfigError
 from router_r1.pool import check_api_keys
 from router_r1.protocol import Route
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
 from router_r1.routing.adapters import OpenAIAdapter
 from router_r1.routing.failures import RouteError, parse_retry_after, redact
+from router_r1.routing.preflight import preflight
 from router_r1.routing.replies import read_reply
 from router_r1.routing.requests import build_request
 from tests.integration.routing.conftest import RESET, always, completion, pool_at, response
@@ -86,11 +88,21 @@ async def test_a_fault_that_stays_makes_a_failed_route_after_four_attempts(endpo
     assert (route.raw_cost, route.prompt_tokens, route.completion_tokens) == (0, 0, 0)
 
 
-async def test_a_reply_without_text_that_was_charged_is_spent_money(endpoint):
+CHARGED = {
+    "null content": completion(None, USAGE),
+    "content of another type": completion({"text": "yes"}, USAGE),
+    "content in parts": completion([{"type": "text", "text": "yes"}], USAGE),
+    "null message": response(200, {"choices": [{"message": None}], "usage": USAGE}),
+    "choices of another type": response(200, {"choices": "yes", "usage": USAGE}),
+}
+
+
+@pytest.mark.parametrize("fault", CHARGED)
+async def test_a_reply_without_text_that_was_charged_is_spent_money(endpoint, fault):
     charge = (10 * 0.5 + 7 * 2.0) / 1e6
-    async with endpoint(always(completion(None, USAGE))) as server:
+    async with endpoint(always(CHARGED[fault])) as server:
         assert (await ask(server.base_url)).spend_usd == pytest.approx(4 * charge)
-    async with endpoint(always(completion(None, USAGE), GOOD)) as server:
+    async with endpoint(always(CHARGED[fault], GOOD)) as server:
         route = await ask(server.base_url)
     assert route.spend_usd == pytest.approx(2 * charge)
     assert (route.raw_cost, route.prompt_tokens, route.completion_tokens) == (14.0, 10, 7)
@@ -163,10 +175,57 @@ async def test_a_wait_that_ends_after_the_total_bound_is_not_begun(endpoint):
         ("soon", 0),
         ("Wed, 21 Oct 2026 07:28:10 GMT", 10),
         ("Wed, 21 Oct 2026 07:27:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", 0),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 0),
+        ("Mon, 01 Jan 0001 00:00:00 +1200", 0),
+        ("1" * 5000, 0),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_date(header, seconds):
     assert parse_retry_after(header, datetime(2026, 10, 21, 7, 28, 0, tzinfo=UTC)) == seconds
+
+
+DATE_LIKE = st.from_regex(
+    r"(Mon, )?[0-9]{1,3} [A-Z][a-z]{2} [0-9]{1,6} [0-9]{1,3}:[0-9]{2}(:[0-9]{2})? [-+A-Z0-9]{1,6}"
+)
+
+
+@given(st.text(max_size=60) | DATE_LIKE | st.floats().map(str) | st.integers().map(str))
+def test_any_retry_after_is_a_wait(header):
+    assert 0 <= parse_retry_after(header) < float("inf")
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_a_retry_after_beyond_the_calendar_makes_a_failed_route(endpoint, status):
+    bad = response(status, {}, retry_after="Fri, 31 Dec 9999 23:59:59 -1200")
+    async with endpoint(always(bad)) as server:
+        route = await ask(server.base_url)
+        with suppress(ConfigError):  # what a preflight may raise, and nothing else
+            await preflight(pool_at(server.base_url), timeout_s=0.2)
+    assert f"HTTP {status}" in route.error
+
+
+HEADER = st.binary(max_size=40).filter(lambda raw: not set(raw) & set(b"\r\n"))
+NAMES = [b"content-encoding", b"transfer-encoding", b"content-type", b"retry-after", b"set-cookie", b"location", b"x"]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES) | HEADER, HEADER), max_size=4), st.sampled_from([200, 302, 401, 429, 503])
+)
+def test_any_headers_make_a_route(endpoint_factory, headers, status):
+    """Whatever an endpoint sends before its body: a reply or a failed route, never an exception."""
+    body = GOOD.partition(b"\r\n\r\n")[2]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    head = b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n" % (status, len(body))
+
+    async def run() -> Route:
+        async with endpoint_factory(always(head + lines + b"\r\n" + body)) as server:
+            policy = RetryPolicy(max_attempts=2, backoff_s=0.0, retry_after_max_s=0.0)
+            return await ask(server.base_url, policy=policy, timeout_s=0.2)
+
+    route = asyncio.run(run())
+    assert route.failed == bool(route.error)
 
 
 async def test_a_hanging_endpoint_times_out_and_the_route_ends_within_its_bound(endpoint):
@@ -249,6 +308,43 @@ async def test_no_key_reaches_an_error_a_log_or_a_repr(endpoint, monkeypatch, ca
     assert route.error in caplog.text
     for text in (*shown, caplog.text):
         assert not shares_a_piece(text)
+
+
+async def test_a_key_in_a_reply_is_starred_out_before_anybody_sees_it(endpoint, monkeypatch, tmp_path):
+    """A debugging proxy that answers 200 with the headers it was sent."""
+
+    async def behave(number, request):
+        return completion(f"You sent {echo(request)}. Basic facts: Bearer is a city.", USAGE)
+
+    monkeypatch.setenv(KEY, SECRET)
+    files = {"cache_file": str(tmp_path / "cache.sqlite"), "trace_file": str(tmp_path / "trace.jsonl")}
+    config = RoutingConfig(cache="readwrite", trace_texts=True, **files)
+    async with (
+        endpoint(behave) as server,
+        RouteService(pool_at(server.base_url, api_key_env=KEY), config=config) as service,
+    ):
+        route = await service.route("Small-1B", "Who?")
+    assert route.reply == "You sent Bearer ***. Basic facts: Bearer is a city."
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"Basic facts" in kept
+    assert not shares_a_piece(kept.decode("utf-8", "replace"))
+
+
+async def test_a_made_up_key_that_is_a_word_is_left_in_replies(endpoint, monkeypatch):
+    monkeypatch.setenv(KEY, "EMPTY")
+    async with endpoint(always(completion("The set is EMPTY.", USAGE))) as server:
+        assert (await ask(server.base_url, api_key_env=KEY)).reply == "The set is EMPTY."
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+async def test_an_error_body_moves_no_cursor_and_turns_no_writing_direction(endpoint, caplog, status):
+    caplog.set_level(logging.DEBUG)
+    body = "no\x1b[2J\x07\x9b31m \u202eegassem\u2066 way".encode()
+    async with endpoint(always(response(status, body))) as server:
+        route = await ask(server.base_url)
+    assert "egassem" in route.error
+    for text in (route.error, caplog.text):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
 
 def shares_a_piece(text: str, size: int = 8) -> bool:

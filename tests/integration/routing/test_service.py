@@ -89,7 +89,8 @@ async def test_reasoning_that_fills_max_tokens_is_a_fault_that_another_try_canno
         ("much", 3, 2),
         ({"prompt_tokens": -4, "completion_tokens": 7}, 3, 2),
         ({"prompt_tokens": 40}, 40, 2),
-        ({"completion_tokens": 0}, 3, 0),
+        ({"completion_tokens": 0}, 3, 2),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, 3, 2),
     ],
 )
 async def test_without_usage_the_reply_is_kept_and_its_tokens_are_estimated(endpoint, usage, prompt, completed):

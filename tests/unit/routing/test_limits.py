@@ -150,8 +150,8 @@ async def test_tokens_that_turn_out_more_or_fewer_move_the_next_request():
 
 async def test_a_cancelled_wait_gives_the_permit_back():
     quota = Quota(1, rpm=0.001, tpm=None)
-    async with quota.admitted(1, first=False):
-        pass
+    async with quota.admitted(1, first=False) as admission:
+        admission.is_used = True
 
     async def wait():
         async with quota.admitted(1, first=False):
