@@ -1,4 +1,4 @@
-"""What ends a command: the one error that user input can raise, and a budget that is spent."""
+"""What ends a command: the one error that user input can raise, a spent budget, a candidate that is refused."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ class ConfigError(ValueError):
 
 class BudgetSpent(RuntimeError):
     """The run's budget is spent: no further request is sent. Not a fault; the run ends in good order."""
+
+
+class CandidateRefused(RuntimeError):
+    """A candidate's key or model is refused, which a person must mend: to go on would only collect failures."""
 
 
 def _shorten(text: str, limit: int = 120) -> str:

@@ -24,6 +24,7 @@ from router_r1.rollout.loop import run_trajectory
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.routing import RouteService
+from router_r1.routing.preflight import preflight
 from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
 if TYPE_CHECKING:
@@ -171,21 +172,28 @@ class Opening:
 
 @asynccontextmanager
 async def open_router(
-    settings: RouterSettings, *, tokenizer: PreTrainedTokenizerBase | None = None, quick_start: bool = False
+    settings: RouterSettings,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    quick_start: bool = False,
+    check_candidates: bool = False,
+    stop_when_refused: bool = False,
 ) -> AsyncIterator[Router]:
     """Start what the settings need: the simulated pool server, if it is that pool; the engine, unless one is served.
 
     Args:
         tokenizer: the policy's, if it is already loaded.
         quick_start: rather few seconds until the first token than many tokens per second.
+        check_candidates: ask each a word before anything else is started; simulated ones are not asked.
+        stop_when_refused: see `RouteService`.
 
     Raises:
-        ConfigError: an endpoint or a model that turns out not to be there.
+        ConfigError: an endpoint or a model that turns out not to be there, or a candidate that cannot be asked.
         RuntimeError: the engine or the pool server did not start.
     """
     options = settings.options
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(settings, stack)
+        pool = await _open_pool(settings, stack, check_candidates)
         model = options.model_path
         if model is not None and not options.base_url:
             model = await asyncio.to_thread(with_weights, model)
@@ -204,24 +212,30 @@ async def open_router(
             )
         )
         tokenizer = tokenizer or load_tokenizer(options.model_path or policy.model)
-        routes = await stack.enter_async_context(RouteService(pool, config=options.routing))
+        service = RouteService(pool, config=options.routing, stop_when_refused=stop_when_refused)
+        routes = await stack.enter_async_context(service)
         yield Router(policy, routes, pool, settings, tokenizer)
 
 
 @asynccontextmanager
-async def open_method(settings: RouterSettings) -> AsyncIterator[tuple[Method, RoutingPool]]:
-    """The method that the settings name, and the candidates it may ask. Errors as in `open_router`."""
+async def open_method(
+    settings: RouterSettings, *, check_candidates: bool = False, stop_when_refused: bool = False
+) -> AsyncIterator[tuple[Method, RoutingPool]]:
+    """The method that the settings name, and the candidates it may ask. Arguments and errors as in `open_router`."""
     assert settings.method is not None
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(settings, stack)
-        routes = await stack.enter_async_context(RouteService(pool, config=settings.options.routing))
+        pool = await _open_pool(settings, stack, check_candidates)
+        service = RouteService(pool, config=settings.options.routing, stop_when_refused=stop_when_refused)
+        routes = await stack.enter_async_context(service)
         method = call_with(settings.method, pool=pool, routes=routes, settings=settings)
         yield CheckedMethod(method, settings.options.method), pool
 
 
-async def _open_pool(settings: RouterSettings, stack: AsyncExitStack) -> RoutingPool:
-    """The candidates. Simulated ones are served first, in the world of the run."""
+async def _open_pool(settings: RouterSettings, stack: AsyncExitStack, check: bool) -> RoutingPool:
+    """The candidates. Simulated ones are served first, in the world of the run; others are asked a word, if wanted."""
     if not settings.simulated:
+        if check:
+            await preflight(settings.pool)
         return settings.pool
     from router_r1.sim.server.process import pool_server
 

@@ -57,6 +57,7 @@ class Benchmark:
         resume: go on with the unfinished benchmark in `out`.
         n_samples: trajectories per question.
         limit: at most so many questions of each data set; None for all.
+        skip_preflight: start without asking every candidate a word first.
 
     Attributes:
         folder: where trajectories, results, pictures and report go.
@@ -74,6 +75,7 @@ class Benchmark:
         resume: bool = False,
         n_samples: int = 1,
         limit: int | None = None,
+        skip_preflight: bool = False,
     ) -> None:
         for key, value in (("--n", n_samples), ("--limit", limit)):
             if value is not None and value < 1:
@@ -88,7 +90,7 @@ class Benchmark:
         self.questions = read_test_questions(self.files, settings, render=render, limit=limit)
         if resume and out is None:
             raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
-        self.n_samples = n_samples
+        self.n_samples, self._skip_preflight = n_samples, skip_preflight
         self.folder = out or _default_folder(settings)
         self._done = open_folder(self.folder, setting_of(settings, self.questions, n_samples), resume=resume)
 
@@ -96,10 +98,19 @@ class Benchmark:
         """Roll out what is left to do, and write `results.json`, `results.csv`, pictures and `report.html`.
 
         Raises:
-            ConfigError: a prompt that does not fit, before an engine starts; or an endpoint that is not there.
-            RuntimeError: the engine or the policy's endpoint failed; finished trajectories are in the folder.
+            ConfigError: a prompt that does not fit, or a candidate that cannot be asked, before an engine starts; or
+                an endpoint that is not there.
+            RuntimeError: the engine or the policy's endpoint failed, or a candidate's key or model is refused from now
+                on; finished trajectories are in the folder.
         """
-        calls = run_benchmark(self.settings, self.questions, self.folder, n_samples=self.n_samples, done=self._done)
+        calls = run_benchmark(
+            self.settings,
+            self.questions,
+            self.folder,
+            n_samples=self.n_samples,
+            done=self._done,
+            skip_preflight=self._skip_preflight,
+        )
         records = wait_for(calls)
         facts = self._facts()
         results = summarise(records, self.settings.pool.names)
@@ -194,6 +205,7 @@ async def run_benchmark(
     *,
     n_samples: int = 1,
     done: Sequence[Record] = (),
+    skip_preflight: bool = False,
 ) -> list[Record]:
     """Roll out all questions, `n_samples` times each, but for those that are `done`; all records.
 
@@ -215,14 +227,15 @@ async def run_benchmark(
                 tally.add(record)
             return [*done, *await roll_out_all(answer, pool, left, sink, tally.add)]
 
+    candidates = {"check_candidates": not skip_preflight, "stop_when_refused": True}
     if settings.method:
-        async with open_method(settings) as (method, pool):
+        async with open_method(settings, **candidates) as (method, pool):
             return await roll_out_left(lambda q, name: method.answer(q.question.text, request_id=name), pool)
     model_path = settings.options.model_path
     tokenizer = load_tokenizer(model_path) if model_path else None
     if tokenizer is not None:
         check_lengths(questions, tokenizer, settings.limits.max_prompt_length)
-    async with open_router(settings, tokenizer=tokenizer) as router:
+    async with open_router(settings, tokenizer=tokenizer, **candidates) as router:
         if tokenizer is None:
             check_lengths(questions, router.tokenizer, settings.limits.max_prompt_length)
         return await roll_out_left(lambda q, name: router.roll_out(q.messages, request_id=name), router.pool)

@@ -19,7 +19,7 @@ from rich.text import Text
 from router_r1.benchmark.display import render_answered, render_turn
 from router_r1.benchmark.records import trajectory_record
 from router_r1.benchmark.runner import first_error
-from router_r1.cli.options import Candidates, Policy, Routing, router_options
+from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of, results_only
 from router_r1.errors import ConfigError
 from router_r1.printable import printable
@@ -35,6 +35,7 @@ def ask(
     *,
     questions: Path | None = None,
     json: bool = False,
+    skip_preflight: SkipPreflight = False,
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),
@@ -51,13 +52,16 @@ def ask(
         File with one question a line; .jsonl: strings, or objects with a question.
     json
         A JSON object per question on standard output, for machines.
+    skip_preflight
+        Start without asking every candidate of the pool a word first.
     """
 
     def run() -> None:
         asked = _asked(question, questions)
         settings = make_settings(router_options(policy, candidates, routing))
         with results_only() as out:
-            asyncio.run(_ask(settings, asked, _Answers(settings, out, as_json=json)))
+            answers = _Answers(settings, out, as_json=json)
+            asyncio.run(_ask(settings, asked, answers, check_candidates=not skip_preflight))
 
     return exit_code_of(run)
 
@@ -105,18 +109,21 @@ Answer = Callable[[str, str, Callable[[Turn], None] | None], Awaitable[Trajector
 
 
 @asynccontextmanager
-async def _answering(settings: RouterSettings) -> AsyncIterator[Answer]:
+async def _answering(settings: RouterSettings, check_candidates: bool) -> AsyncIterator[Answer]:
     """The router, or the method, as a function."""
+    candidates = {"check_candidates": check_candidates, "stop_when_refused": True}
     if settings.method:
-        async with open_method(settings) as (method, _):
+        async with open_method(settings, **candidates) as (method, _):
             yield lambda question, name, watch: method.answer(question, request_id=name)
     else:
-        async with open_router(settings, quick_start=True) as router:
+        async with open_router(settings, quick_start=True, **candidates) as router:
             yield lambda question, name, watch: router.answer(question, request_id=name, watch=watch)
 
 
-async def _ask(settings: RouterSettings, questions: list[str] | None, answers: _Answers) -> None:
-    async with _answering(settings) as answer:
+async def _ask(
+    settings: RouterSettings, questions: list[str] | None, answers: _Answers, *, check_candidates: bool
+) -> None:
+    async with _answering(settings, check_candidates) as answer:
         if questions is None:
             await _converse(answer, answers)
         elif len(questions) == 1:

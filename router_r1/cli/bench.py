@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from router_r1.benchmark.runner import SETTING_FILE, Benchmark
 from router_r1.benchmark.tables import console_for, sheets, show
-from router_r1.cli.options import Candidates, Policy, Routing, router_options
+from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of, results_only
 from router_r1.routing.config import RoutingConfig
 from router_r1.settings import CandidateOptions, PolicyOptions
@@ -22,6 +22,7 @@ def bench(
     resume: bool = False,
     limit: int | None = None,
     n_samples: Annotated[int, Parameter(name=["--n", "--n-samples"])] = 1,
+    skip_preflight: SkipPreflight = False,
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),
@@ -40,12 +41,22 @@ def bench(
         At most so many questions of each data set.
     n_samples
         Trajectories per question.
+    skip_preflight
+        Start without asking every candidate of the pool a word first.
     """
     folder: list[Path] = [out] if out else []
 
     def run() -> None:
         options = router_options(policy, candidates, routing)
-        benchmark = Benchmark(options, data=data, out=out, resume=resume, limit=limit, n_samples=n_samples)
+        benchmark = Benchmark(
+            options,
+            data=data,
+            out=out,
+            resume=resume,
+            limit=limit,
+            n_samples=n_samples,
+            skip_preflight=skip_preflight,
+        )
         folder[:] = [benchmark.folder]
         with results_only() as to:
             results = benchmark.run()

@@ -12,6 +12,7 @@ from router_r1.settings import CandidateOptions, PolicyOptions, RouterOptions
 Policy = Annotated[PolicyOptions, Parameter(name="*", group="Policy")]
 Candidates = Annotated[CandidateOptions, Parameter(name="*", group="Candidates")]
 Routing = Annotated[RoutingConfig, Parameter(name="*", group="Routing (docs/routing.md)")]
+SkipPreflight = Annotated[bool, Parameter(name=["--skip-preflight", "--skip-probe"])]
 
 
 def router_options(policy: PolicyOptions, candidates: CandidateOptions, routing: RoutingConfig) -> RouterOptions:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from router_r1.cli.options import SkipPreflight
 from router_r1.cli.running import exit_code_of
 from router_r1.exit_codes import ExitCode
 
@@ -16,7 +17,7 @@ from router_r1.exit_codes import ExitCode
 def train(
     *overrides: Annotated[str, Parameter(help="key=value", show=True)],
     dry_run: bool = False,
-    skip_preflight: Annotated[bool, Parameter(name=["--skip-preflight", "--skip-probe"])] = False,
+    skip_preflight: SkipPreflight = False,
     runs: Path | None = None,
 ) -> int:
     """Train a router: the paper's setting on GPUs, the tiny policy in a simulated world without.

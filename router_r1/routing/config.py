@@ -52,8 +52,8 @@ class BreakerPolicy(_Settings):
     """Seconds before the first trial request; doubled after each trial that fails."""
     cooldown_max_s: float = Field(default=30.0, gt=0)
     patience_s: float = Field(default=30.0, ge=0)
-    """Routes wait out the first seconds of an outage; once it is older they are told "unavailable" at once. A refused key
-    or model (401, 403, 404) is not waited for."""
+    """Routes wait out the first seconds of an outage; once it is older they are told "unavailable" at once. A refused
+    key or model (401, 403, 404) is not waited for."""
 
 
 class RoutingConfig(_Settings):

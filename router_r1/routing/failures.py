@@ -17,7 +17,7 @@ from router_r1.printable import printable
 from router_r1.routing.breaker import Outcome
 
 _TRANSIENT = {408, 409, 429}
-REFUSALS = ("http_401", "http_403", "http_404")
+_REFUSALS = ("http_401", "http_403", "http_404")
 """Kinds of fault that are of the key or of the model, not of the query."""
 
 _SHORTEST_TELLTALE = 8
@@ -57,7 +57,7 @@ class RouteError(Exception):
         """What it says about the endpoint; a refused query says nothing about the next one."""
         if self.kind == "http_429":
             return Outcome.THROTTLED
-        if self.kind in REFUSALS:
+        if self.kind in _REFUSALS:
             return Outcome.REFUSED
         return Outcome.FAILED if self.transient else Outcome.WORKS
 

@@ -1,4 +1,7 @@
-"""One small request to every candidate before a run starts: a wrong key or model id shows in seconds, not in a step."""
+"""One small request to every candidate before a run starts: a wrong key or model id shows in seconds, not in a step.
+
+The same request tells later whether a refusal was of the query, or of the key or the model. None of them is booked.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from router_r1.errors import ConfigError
-from router_r1.pool import RoutingPool, check_api_keys
+from router_r1.pool import Candidate, RoutingPool, check_api_keys
 from router_r1.routing.breaker import Outcome
 from router_r1.routing.config import RetryPolicy, RoutingConfig
 from router_r1.routing.endpoint_client import EndpointClient, EndpointClients
@@ -63,6 +66,19 @@ class _Failed:
 
 async def _check(clients: EndpointClients, client: EndpointClient, key: str, deadline: float) -> _Failed | None:
     """None if the candidate can be asked there."""
+    fault = await _ask_a_word(clients, client, deadline)
+    return _Failed(key, str(fault), fault.transient) if fault else None
+
+
+async def is_refused(clients: EndpointClients, candidate: Candidate, *, timeout_s: float = 20.0) -> bool:
+    """Whether the key or the model is refused everywhere, whatever is asked."""
+    deadline = time.monotonic() + timeout_s
+    faults = await asyncio.gather(*(_ask_a_word(clients, client, deadline) for client in clients.of(candidate)))
+    return all(fault is not None and fault.outcome is Outcome.REFUSED for fault in faults)
+
+
+async def _ask_a_word(clients: EndpointClients, client: EndpointClient, deadline: float) -> RouteError | None:
+    """What keeps the candidate from being asked there; None if nothing does."""
     few = min(_MAX_TOKENS, client.candidate.max_tokens)
     candidate, endpoint = client.candidate.model_copy(update={"max_tokens": few}), client.endpoint
 
@@ -79,5 +95,5 @@ async def _check(clients: EndpointClients, client: EndpointClient, key: str, dea
     try:
         await retrying(RetryPolicy(max_attempts=4, retry_after_max_s=2.0), lambda: deadline)(ask)
     except RouteError as fault:
-        return _Failed(key, str(fault), fault.transient)
+        return fault
     return None

@@ -15,8 +15,10 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
+from router_r1.errors import CandidateRefused
 from router_r1.pool import Candidate, RoutingPool, raw_cost, spend
 from router_r1.protocol import Route
+from router_r1.routing.breaker import Outcome
 from router_r1.routing.cache import Entry, ReplyCache, cache_key
 from router_r1.routing.candidate_client import Call, CandidateClient
 from router_r1.routing.config import RoutingConfig
@@ -24,6 +26,7 @@ from router_r1.routing.endpoint_client import EndpointClients
 from router_r1.routing.failures import RouteError
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.metrics import RouteMetrics
+from router_r1.routing.preflight import is_refused
 from router_r1.routing.replies import Reply
 from router_r1.routing.requests import request_identity
 from router_r1.routing.single_flight import SingleFlight
@@ -48,6 +51,9 @@ class RouteService:
     is first used in. Keys are read from the environment at the first route to their endpoint. Close it with `aclose`,
     or use it as an asynchronous context manager.
 
+    Args:
+        stop_when_refused: a key or a model that is refused for good raises `CandidateRefused`; else it fails routes.
+
     Raises:
         ConfigError: a candidate's adapter cannot be used.
 
@@ -56,8 +62,11 @@ class RouteService:
         metrics: the same for Prometheus.
     """
 
-    def __init__(self, pool: RoutingPool, *, config: RoutingConfig | None = None) -> None:
+    def __init__(
+        self, pool: RoutingPool, *, config: RoutingConfig | None = None, stop_when_refused: bool = False
+    ) -> None:
         self._pool, self._config = pool, config or RoutingConfig()
+        self._stop_when_refused = stop_when_refused
         self._endpoints = EndpointClients(pool, self._config)  # first: it may raise, and holds nothing open yet
         self.ledger = Ledger(pool.names, self._config.budget_usd)
         self.metrics = RouteMetrics(self._config.metrics_port)
@@ -118,6 +127,7 @@ class RouteService:
             KeyError: no such candidate; resolve the written name first.
             ConfigError: the variable with the candidate's key is unset (`pool.check_api_keys` finds that before a run).
             BudgetSpent: the budget is used up, so nothing was sent.
+            CandidateRefused: as `stop_when_refused` says.
             RuntimeError: the service is closed.
         """
         if self._closed:
@@ -180,6 +190,10 @@ class RouteService:
         try:
             reply = await self._candidates[candidate.name].ask(call)
         except RouteError as fault:
+            # Or it was for the query: some providers answer 403 to a text that they do not like.
+            is_doubtful = self._stop_when_refused and fault.outcome is Outcome.REFUSED
+            if is_doubtful and await is_refused(self._endpoints, candidate):
+                raise CandidateRefused(str(fault)) from None
             logger.warning("route failed after %d attempts: %s", call.attempts, fault)
             return _Outcome(_failed(candidate, call, str(fault)), "failed", call.host), None
         return _Outcome(_answered(candidate, call, reply), "finished", call.host), reply

@@ -81,17 +81,32 @@ class JsonServer:
 
 
 class CandidateServer(JsonServer):
-    """Knows the capitals; `replies` and `broken` change what it says to single queries."""
+    """Knows the capitals; `replies`, `broken` and `forbidden` change what it says to single queries.
+
+    From `refuses_after` routes on it answers with the status `refusal`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.replies: dict[str, str] = {}
         self.broken: set[str] = set()
+        self.forbidden: set[str] = set()
+        self.refuses_after: int | None = None
+        self.refusal = 401
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The requests of routes, without those of a preflight."""
+        return [request for request in self.requests if request["messages"][0]["content"] != "Say yes."]
 
     def reply(self, request):
         query = request["messages"][0]["content"]
+        if self.refuses_after is not None and len(self.asked) > self.refuses_after:
+            return self.refusal, {"error": {"message": "the key was withdrawn"}}
+        if query in self.forbidden:
+            return 403, {"error": {"message": "flagged by moderation"}}
         if query in self.broken:
-            return 401, {"error": {"message": "no such key"}}
+            return 400, {"error": {"message": "not such a question"}}
         country = next((c for c in CAPITALS if c in query), None)
         text = self.replies.get(query, f"It is {CAPITALS.get(country, 'unknown')}.")
         message = {"role": "assistant", "content": text}

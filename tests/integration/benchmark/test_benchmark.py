@@ -132,6 +132,59 @@ def test_every_trajectory_is_kept(finished):
     assert line["turns"][0]["route"]["candidate"] == "Atlas-7B"
 
 
+# ---------------------------------------------------------------- candidates that refuse
+
+
+def test_candidates_are_asked_a_word_before_any_question(bench, questions, candidates, policy):
+    assert bench(questions)[0] == 0
+    assert [r["messages"][0]["content"] for r in candidates.requests[:2]] == ["Say yes."] * 2
+    assert bench(questions, "--skip-preflight", out="again")[0] == 0
+    assert len(candidates.requests) - len(candidates.asked) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_candidate_that_refuses_the_key_ends_it_before_a_question_is_asked(
+    bench, questions, candidates, policy, status
+):
+    candidates.refuses_after, candidates.refusal = -1, status
+    code, out, err, folder = bench(questions)
+    assert (code, out, policy.requests, candidates.asked) == (2, "", [], [])
+    assert f"HTTP {status}" in err
+    assert "--skip-preflight" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (folder / "results.json").exists()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_key_that_is_withdrawn_ends_it_with_one_line_and_what_is_finished_is_kept(
+    bench, pool_file, candidates, status, tmp_path
+):
+    write_pool(pool_file, candidates.url, max_concurrency=1)  # one after another
+    questions = write_both(tmp_path)
+    candidates.refuses_after, candidates.refusal = 4, status
+    code, out, err, folder = bench(questions)
+    told = " ".join(err.split())
+    assert (code, out) == (1, "")
+    assert f"error: Atlas-7B at {candidates.url.split('/')[2]}: HTTP {status}" in told
+    assert f"go on with --resume --out {folder}" in told
+    assert not (folder / "results.json").exists()
+    candidates.refuses_after = None
+    before = len(candidates.asked)
+    assert bench(questions, "--resume")[0] == 0
+    assert len(candidates.asked) - before == 3  # of 7 questions, the four that were answered are not asked again
+
+
+def test_one_query_that_is_forbidden_is_a_failed_route(bench, questions, candidates):
+    """Some providers answer 403 to a text that they do not like."""
+    candidates.forbidden.add(question_of("France"))
+    code, _, _, folder = bench(questions)
+    assert code == 0
+    assert json.loads((folder / "results.json").read_text())["mean"]["failed_routes"] == 2
+
+
+# ---------------------------------------------------------------- measures
+
+
 def test_failed_routes_are_counted(bench, questions, candidates):
     candidates.broken.add(question_of("France"))
     code, _, _, folder = bench(questions)
@@ -148,7 +201,7 @@ def test_a_cached_reply_is_not_paid_again_and_costs_the_policy_as_much(bench, ca
     paid, saved = (json.loads((folder / "results.json").read_text())["datasets"]["easy"] for folder in folders)
     assert (paid["spend_usd"], saved["spend_usd"]) == (pytest.approx(1.2e-5), 0)
     assert paid["raw_cost"] == saved["raw_cost"] == 2.0
-    assert len(candidates.requests) == 5
+    assert len(candidates.asked) == 5
 
 
 def test_all_trajectories_are_in_flight_at_once(bench, questions, policy):

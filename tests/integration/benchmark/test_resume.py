@@ -79,7 +79,7 @@ def test_a_spent_budget_ends_it_and_what_is_finished_is_not_paid_again(options, 
     assert f"go on with --resume --out {tmp_path / 'out'}" in err
     finished = len(read_records(tmp_path / "out" / "trajectories.jsonl"))
     assert main([*options, "--resume"]) == 0
-    assert len(candidates.requests) == 5 + 10 - finished
+    assert len(candidates.asked) == 5 + 10 - finished
 
 
 @pytest.mark.slow

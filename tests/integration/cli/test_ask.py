@@ -72,9 +72,18 @@ def test_a_failed_route_shows_its_cause_and_the_policy_goes_on(ask, candidates):
     code, out, _ = ask()
     assert code == 0
     assert "Atlas-7B failed after" in out
-    assert "HTTP 401" in out
+    assert "HTTP 400" in out
     assert "1 route (1 failed)" in out
     assert "Answer: no idea" in out
+
+
+def test_a_refused_key_ends_it_before_the_question_is_asked(ask, candidates, policy):
+    candidates.refuses_after = -1
+    code, out, err = ask()
+    assert (code, out, policy.requests) == (2, "", [])
+    assert "HTTP 401" in err
+    assert ask("--skip-preflight")[0] == 1  # the first route tells
+    assert policy.requests
 
 
 def test_a_given_key_is_sent_to_the_candidates_alone_and_shown_nowhere(ask, candidates, policy, monkeypatch):
@@ -82,7 +91,7 @@ def test_a_given_key_is_sent_to_the_candidates_alone_and_shown_nowhere(ask, cand
     for extra in ((), ("--json",)):
         _, out, err = ask("--api_key", "sk-very-secret", *extra)
         assert "very-secret" not in out + err
-    assert candidates.keys == ["Bearer sk-very-secret"] * 2
+    assert set(candidates.keys) == {"Bearer sk-very-secret"}
     assert not any("secret" in key for key in policy.keys)
 
 

@@ -198,7 +198,7 @@ def test_as_many_routes_as_in_training_then_a_last_turn_and_an_answer_in_a_thoug
         options = ["--base_url", policy.url, "--pool", str(pool_file), "--template", "tiny"]
         assert main([*options, "--question", question_of("France"), "--json"]) == 0
     record = json.loads(capfd.readouterr().out)
-    assert record["routes"] == len(candidates.requests) == RolloutLimits().max_turns == 4
+    assert record["routes"] == len(candidates.asked) == RolloutLimits().max_turns == 4
     assert len(record["turns"]) == 5, "the last turn's search is not dispatched"
     assert (record["answer"], record["status"]) == (None, "max_turns")
 

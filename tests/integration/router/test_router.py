@@ -115,7 +115,7 @@ def test_a_failed_route_is_part_of_the_trajectory_and_no_error(options, candidat
     with Router.open(**options) as router:
         trajectory = router.ask(question_of("France"))
     assert (trajectory.failed_routes, trajectory.answer) == (1, "no idea")
-    assert "HTTP 401" in trajectory.routes[0].error
+    assert "HTTP 400" in trajectory.routes[0].error
 
 
 @pytest.mark.parametrize(

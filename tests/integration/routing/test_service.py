@@ -291,6 +291,47 @@ async def test_a_loopback_endpoint_is_reached_past_the_environments_proxy(endpoi
         assert (await ask(server.base_url)).reply == "yes"
 
 
+OUTSIDE = "router-r1.test"
+"""A host that is none of this machine's loopback names, so that the environment's proxy is used for it."""
+
+
+@pytest.fixture
+def netrc(monkeypatch, tmp_path):
+    """A password file of the user's, for hosts and proxies alike."""
+    file = tmp_path / "netrc"
+    file.write_text(f"machine {OUTSIDE} login me password open-sesame\ndefault login me password open-sesame\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("key", [None, "nvapi-verysecret"])
+async def test_a_route_goes_by_the_environments_proxy_and_carries_no_password_of_netrc(
+    endpoint, monkeypatch, netrc, key
+):
+    monkeypatch.setenv(KEY, key or "")
+    async with endpoint(always(completion("yes", USAGE))) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        pool = pool_at(f"http://{OUTSIDE}/v1", api_key_env=KEY if key else None)
+        async with RouteService(pool) as service:
+            assert (await service.route("Small-1B", "?")).reply == "yes"
+    [request] = proxy.requests
+    assert request.path == f"http://{OUTSIDE}/v1/chat/completions"
+    assert request.headers.get("authorization") == (f"Bearer {key}" if key else None)
+    assert b"sesame" not in proxy.raw[0]
+    assert "proxy-authorization" not in request.headers
+
+
+async def test_a_proxy_with_a_password_of_its_own_is_sent_that_one_alone(endpoint, monkeypatch, netrc):
+    async with endpoint(always(completion("yes", USAGE))) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1").replace("//", "//user:word@"))
+        async with RouteService(pool_at(f"http://{OUTSIDE}/v1")) as service:
+            assert (await service.route("Small-1B", "?")).reply == "yes"
+    assert proxy.requests[0].headers["proxy-authorization"] == "Basic dXNlcjp3b3Jk"
+    assert "authorization" not in proxy.requests[0].headers
+
+
 async def test_a_key_that_is_unset_is_a_configuration_error(endpoint, monkeypatch):
     monkeypatch.delenv(KEY, raising=False)
     async with RouteService(pool_at("http://127.0.0.1:9/v1", api_key_env=KEY)) as service:
