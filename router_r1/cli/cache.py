@@ -13,9 +13,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
+from router_r1.printable import printable
 from router_r1.routing.cache import CacheFile, default_cache_file
 
 _DAY_S = 86_400
@@ -46,7 +48,8 @@ def _stats(file: CacheFile) -> None:
         table.add_column(heading, justify="right")
     for endpoint, model, *counts, oldest, newest in file.stats():
         dates = (f"{datetime.fromtimestamp(when):%Y-%m-%d %H:%M}" for when in (oldest, newest))
-        table.add_row(endpoint, model, *(f"{count:,}" for count in counts), *dates)
+        names = (Text(printable(name)) for name in (endpoint, model))  # the file may come from elsewhere
+        table.add_row(*names, *(f"{count:,}" for count in counts), *dates)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     file.close()
 

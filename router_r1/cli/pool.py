@@ -18,6 +18,7 @@ from router_r1.cli.running import exit_code_of
 from router_r1.datasets import check_parquet
 from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, Price, RoutingPool, check_api_keys, load_pool
+from router_r1.printable import printable
 from router_r1.project_files import pool_file
 from router_r1.prompts import checked_question, load_template, render_messages
 from router_r1.protocol import Route
@@ -103,6 +104,7 @@ def _describe(
     measured, descriptors = asyncio.run(_ask(pool, writer, questions))
     atomic.write_text(out, with_descriptors(text, descriptors, source=file))
     for name, descriptor in descriptors.items():
+        descriptor = printable(descriptor)
         if name in measured:
             m = measured[name]
             figures = f"{m.accuracy:.2f} of {m.questions} right, {m.latency_s:.2f} s, {m.completion_tokens:.0f} tokens"
@@ -182,7 +184,7 @@ def show(
         checked_question(question, "command line", "--question")
         candidates, template = load_pool(pool_file(pool)), load_template(model)
         messages = render_messages(template, candidates, question)
-        print("\n".join(message["content"] for message in messages))
+        print(printable("\n".join(message["content"] for message in messages)))
         print(f"\n{_counts(messages, candidates, model, tokenizer)}")
 
     return exit_code_of(run)

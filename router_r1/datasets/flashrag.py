@@ -14,6 +14,7 @@ from typing import Any
 
 from router_r1.datasets.source import MAX_BAD_SHARE, Question, Questions
 from router_r1.errors import ConfigError
+from router_r1.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def questions_of_rows(
             f"{reason}; {len(faults)} of {total} rows are bad, at most {max_bad_share:.3g} of all may be",
         )
     for place, reason in faults:
-        logger.warning("%s: %s; the row is left out", place, reason)
+        logger.warning("%s: %s; the row is left out", place, printable(reason))
     return Questions(items, len(faults))
 
 

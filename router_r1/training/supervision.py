@@ -19,6 +19,7 @@ from rich.console import Console
 from router_r1 import processes, runs
 from router_r1.exit_codes import ExitCode
 from router_r1.pool import load_pool
+from router_r1.printable import printable
 from router_r1.routing.preflight import preflight
 from router_r1.training import configuration as cfg
 from router_r1.training import report, simulation
@@ -55,8 +56,9 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
         console.print(f"done in {(time.monotonic() - started) / 60:.1f} min: {plan.run_dir}")
         return 0
     error_file = plan.run_dir / ERROR_FILE
+    cause = error_file.read_text() if error_file.exists() else f"the trainer ended with code {code}"
     print(
-        f"error: {error_file.read_text() if error_file.exists() else f'the trainer ended with code {code}'}\n"
+        f"error: {printable(cause)}\n"
         f"last whole checkpoint: {checkpoint or 'none yet'}; log: {plan.run_dir / 'train.log'}; "
         f"go on with: bash train.sh resume=auto name={plan.run_dir.name}",
         file=sys.stderr,

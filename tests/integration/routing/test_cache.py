@@ -254,6 +254,16 @@ def test_stats_counts_replies_and_tokens_by_model(filled, capsys):
     assert cells[:3] == ["4", "40", "12"]
 
 
+def test_a_file_from_elsewhere_shows_its_names_as_text(file, capsys):
+    cache = CacheFile(file)
+    cache.put(Entry("k", "http://h/v1", "[red]model\x1b[2J", "?", Reply("!", 10, 3, False)))
+    cache.close()
+    assert run("stats", "--file", file) == 0
+    shown = capsys.readouterr().out
+    assert "[red]model" in shown
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize(
     ("which", "left"), [(["--older-than", 30], 4), (["--model", "new-model"], 2), (["--all"], 0), (["--model", "x"], 6)]
 )
