@@ -16,8 +16,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -104,72 +104,72 @@ class CandidateClient:
         """One request, as soon as the limits and the breaker of an endpoint let it pass."""
         is_retry = call.attempts > 0
         while True:
-            async with AsyncExitStack() as permits:
+            with ExitStack() as permits:
                 client, tokens = await self._admitted(call, permits, first=is_retry)
                 if client is not None:
                     return await self._send(client, call, tokens)
             is_retry = True
 
-    async def _admitted(
-        self, call: Call, permits: AsyncExitStack, *, first: bool
-    ) -> tuple[EndpointClient | None, float]:
+    async def _admitted(self, call: Call, permits: ExitStack, *, first: bool) -> tuple[EndpointClient | None, float]:
         """Take every permit that a request needs, and for how many tokens; None where the wait was in vain.
 
-        The candidate's own come first, and those it shares with other candidates last: who waits blocks no other one.
-        """
-        async with self._bounded(call):
-            await self._outage_over(call)
-            tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
-            admissions = [await permits.enter_async_context(self._quota.admitted(tokens, first=first))]
-            client = self._place(call)
-            if client is None:
-                return None, 0.0
-            await client.gate.acquire(first=first)
-            permits.callback(client.gate.release)
-            while client.pause_left_s:
-                if self._place(call) is not client:
-                    return None, 0.0
-                await _any_changed(self._usable(call), client.pause_left_s)
-            admissions.append(await permits.enter_async_context(client.quota.admitted(tokens, first=first)))
-            # While this route was queueing, much may have happened.
-            if client.pause_left_s or not client.may_pass:
-                return None, 0.0
-            for admission in admissions:
-                admission.is_used = True
-            return client, tokens
-
-    @asynccontextmanager
-    async def _bounded(self, call: Call) -> AsyncIterator[None]:
-        """Waiting that ends at the route's deadline, or as soon as it is in vain.
-
         Raises:
-            RouteError: it ended so.
+            RouteError: the route's deadline has come, or there is nothing left to wait for.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as scope:
-                timer: asyncio.TimerHandle | None = None
-
-                def check() -> None:  # again and again, since the deadline moves
-                    nonlocal timer
-                    if (deadline := self._deadline(call)) <= loop.time():
-                        _end(scope)
-                    else:
-                        timer = loop.call_at(deadline, check)
-
-                check()
-                self._waiting.add(scope)
-                try:
-                    yield
-                finally:
-                    self._waiting.discard(scope)
-                    if timer:
-                        timer.cancel()
+                with self._watched(scope, call):
+                    return await self._queue(call, permits, first=first)
         except TimeoutError:
             lately = call.last_fault or self._clients[0].last_fault
             if self._is_hopeless:
                 raise failures.unavailable(self._candidate, lately) from None
             raise failures.out_of_time(self._candidate, time.monotonic() - call.asked, lately) from None
+
+    async def _queue(self, call: Call, permits: ExitStack, *, first: bool) -> tuple[EndpointClient | None, float]:
+        """The candidate's own permits come first, and those it shares with others last: who waits blocks no other."""
+        await self._outage_over(call)
+        tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
+        own = await self._quota.admit(tokens, first=first)
+        permits.callback(own.release)
+        client = self._place(call)
+        if client is None:
+            return None, 0.0
+        await client.gate.acquire(first=first)
+        permits.callback(client.gate.release)
+        while client.pause_left_s:
+            if self._place(call) is not client:
+                return None, 0.0
+            await _any_changed(self._usable(call), client.pause_left_s)
+        shared = await client.quota.admit(tokens, first=first)
+        permits.callback(shared.release)
+        # While this route was queueing, much may have happened.
+        if client.pause_left_s or not client.may_pass:
+            return None, 0.0
+        own.is_used = shared.is_used = True
+        return client, tokens
+
+    @contextmanager
+    def _watched(self, scope: asyncio.Timeout, call: Call) -> Iterator[None]:
+        """End a scope at the route's deadline, which moves, or when it turns out that waiting is in vain."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+
+        def check() -> None:
+            nonlocal timer
+            if (deadline := self._deadline(call)) <= loop.time():
+                _end(scope)
+            else:
+                timer = loop.call_at(deadline, check)
+
+        check()
+        self._waiting.add(scope)
+        try:
+            yield
+        finally:
+            self._waiting.discard(scope)
+            if timer:
+                timer.cancel()
 
     @property
     def _is_hopeless(self) -> bool:

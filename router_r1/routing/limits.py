@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -153,13 +153,6 @@ class Pace:
         self._next += difference * self._gap_s
 
 
-@dataclass
-class Admission:
-    """Leave to send one request. What it took of a minute is given back, unless `is_used` was set."""
-
-    is_used: bool = False
-
-
 class Quota:
     """The limits of one candidate or one endpoint: requests in flight, requests and tokens per minute."""
 
@@ -167,23 +160,19 @@ class Quota:
         self.gate = Gate(max_concurrency) if max_concurrency else None
         self._requests, self._tokens = Pace(rpm), Pace(tpm)
 
-    @asynccontextmanager
-    async def admitted(self, tokens: float, *, first: bool) -> AsyncIterator[Admission]:
-        """Hold a permit; entered when a request of about `tokens` tokens may be sent."""
+    async def admit(self, tokens: float, *, first: bool) -> Admission:
+        """Return when a request of about `tokens` tokens may be sent; its permit is held until it is released."""
         if self.gate:
             await self.gate.acquire(first=first)
-        admission, paid = Admission(), []
+        admission = Admission(self.gate)
         try:
             for pace, amount in ((self._requests, 1.0), (self._tokens, tokens)):
                 await pace.wait(amount)
-                paid.append((pace, amount))
-            yield admission
-        finally:
-            if not admission.is_used:
-                for pace, amount in paid:
-                    pace.settle(-amount)
-            if self.gate:
-                self.gate.release()
+                admission.paid.append((pace, amount))
+        except BaseException:
+            admission.release()
+            raise
+        return admission
 
     @property
     def is_idle(self) -> bool:
@@ -193,3 +182,24 @@ class Quota:
     def settle(self, difference: float) -> None:
         """The tokens of an admitted request turned out `difference` more than was said."""
         self._tokens.settle(difference)
+
+
+class Admission:
+    """Leave to send one request.
+
+    Attributes:
+        paid: what it took of a minute.
+        is_used: to be set when the request is sent; else that is given back.
+    """
+
+    def __init__(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self.paid: list[tuple[Pace, float]] = []
+        self.is_used = False
+
+    def release(self) -> None:
+        if not self.is_used:
+            for pace, amount in self.paid:
+                pace.settle(-amount)
+        if self._gate:
+            self._gate.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from router_r1.routing.config import RetryPolicy
 from router_r1.routing.failures import RouteError
@@ -17,19 +17,19 @@ def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetryin
     Args:
         deadline: `time.monotonic()` at which the last attempt must have ended; a wait that outlasts it is not begun.
     """
-    jitter = wait_random_exponential(multiplier=policy.backoff_s, max=policy.backoff_max_s)
 
     def pause(state: RetryCallState) -> float:
         fault = state.outcome.exception() if state.outcome else None
         assert isinstance(fault, RouteError)  # nothing else is tried again
+        jitter = wait_random_exponential(multiplier=policy.backoff_s, max=policy.backoff_max_s)
         return 0.0 if fault.elsewhere else min(fault.retry_after_s, policy.retry_after_max_s) + jitter(state)
 
     def is_over(state: RetryCallState) -> bool:
         return state.attempt_number >= policy.max_attempts or time.monotonic() + state.upcoming_sleep >= deadline()
 
-    return AsyncRetrying(
-        stop=is_over,
-        wait=pause,
-        retry=retry_if_exception(lambda fault: isinstance(fault, RouteError) and fault.transient),
-        reraise=True,
-    )
+    return AsyncRetrying(stop=is_over, wait=pause, retry=_is_transient, reraise=True)
+
+
+async def _is_transient(state: RetryCallState) -> bool:
+    fault = state.outcome.exception() if state.outcome and state.outcome.failed else None
+    return isinstance(fault, RouteError) and fault.transient

@@ -148,16 +148,24 @@ async def test_tokens_that_turn_out_more_or_fewer_move_the_next_request():
     assert standing.now == pytest.approx(105)
 
 
+async def test_an_admission_that_is_not_used_takes_nothing_of_the_minute():
+    quota = Quota(1, rpm=0.001, tpm=0.001)
+    for is_used in (False, False, True):
+        async with asyncio.timeout(10):
+            admission = await quota.admit(1, first=False)
+        admission.is_used = is_used
+        admission.release()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await quota.admit(1, first=False)
+
+
 async def test_a_cancelled_wait_gives_the_permit_back():
     quota = Quota(1, rpm=0.001, tpm=None)
-    async with quota.admitted(1, first=False) as admission:
-        admission.is_used = True
-
-    async def wait():
-        async with quota.admitted(1, first=False):
-            raise AssertionError("the next one may pass in a day")
-
-    waiting = asyncio.create_task(wait())
+    admission = await quota.admit(1, first=False)
+    admission.is_used = True
+    admission.release()
+    waiting = asyncio.create_task(quota.admit(1, first=False))  # the next one may pass in a day
     await asyncio.sleep(0)  # it runs until it has to wait
     assert quota.gate.held == 1
     waiting.cancel()
