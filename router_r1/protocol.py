@@ -61,6 +61,16 @@ def neutralise(text: str) -> str:
     return _LOOSE_TAG.sub(lambda m: f"[{m[1] or m[3] or ''}{m[2]}]", text).strip()
 
 
+def is_observation(text: str) -> bool:
+    """Whether `text` is one information tag, its closing tag, and between them nothing that may be taken for a tag."""
+    tags = find_tags(text)
+    if [(t.name, t.closes) for t in tags] != [(INFORMATION, False), (INFORMATION, True)]:
+        return False
+    opening, closing = tags
+    around = text[: opening.start] + text[closing.end :]
+    return not around.strip() and len(_LOOSE_TAG.findall(text)) == len(tags)
+
+
 # ---------------------------------------------------------------- parsing
 
 
