@@ -119,9 +119,14 @@ Action = Search | InvalidSearch | Answer | NoAction
 _PLACEHOLDERS = {"query", "subquery", "yourquery", "yoursubquery", "question", "yourquestion", "text", "string"}
 
 
+def letters_of(text: str) -> str:
+    """The letters and digits of `text`, of any script, case folded; "" if nothing is said in it."""
+    return "".join(ch for ch in text.casefold() if ch.isalnum())
+
+
 def is_placeholder(query: str) -> bool:
     """True for a sub-query that repeats the prompt's form and asks nothing: `query`, `[your sub-query]`, `...`."""
-    letters = "".join(ch for ch in query.casefold() if ch.isalnum())
+    letters = letters_of(query)
     return not letters or letters in _PLACEHOLDERS
 
 
