@@ -88,7 +88,7 @@ def _search_fault(turn: Turn, pool: RoutingPool) -> str:
     if turn.route is None:
         return f"invalid search: {turn.invalid_reason or 'it reached no candidate'}"
     asked = pool.resolve(turn.route.candidate)
-    if asked is not None and _is_made_of(turn.action.query, (asked.name, *asked.aliases)):
+    if asked is not None and _is_made_of(turn.action.query, (*asked.names, *asked.model_ids)):
         return "invalid search: the query is only the candidate's name"
     return ""
 
