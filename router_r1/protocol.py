@@ -61,6 +61,16 @@ def neutralise(text: str) -> str:
     return _LOOSE_TAG.sub(lambda m: f"[{m[1] or m[3] or ''}{m[2]}]", text).strip()
 
 
+def is_observation(text: str) -> bool:
+    """Whether `text` is one information tag, its closing tag, and between them nothing that may be taken for a tag."""
+    tags = find_tags(text)
+    if [(t.name, t.closes) for t in tags] != [(INFORMATION, False), (INFORMATION, True)]:
+        return False
+    opening, closing = tags
+    around = text[: opening.start] + text[closing.end :]
+    return not around.strip() and len(_LOOSE_TAG.findall(text)) == len(tags)
+
+
 # ---------------------------------------------------------------- parsing
 
 
@@ -109,9 +119,14 @@ Action = Search | InvalidSearch | Answer | NoAction
 _PLACEHOLDERS = {"query", "subquery", "yourquery", "yoursubquery", "question", "yourquestion", "text", "string"}
 
 
+def letters_of(text: str) -> str:
+    """The letters and digits of `text`, of any script, case folded; "" if nothing is said in it."""
+    return "".join(ch for ch in text.casefold() if ch.isalnum())
+
+
 def is_placeholder(query: str) -> bool:
     """True for a sub-query that repeats the prompt's form and asks nothing: `query`, `[your sub-query]`, `...`."""
-    letters = "".join(ch for ch in query.casefold() if ch.isalnum())
+    letters = letters_of(query)
     return not letters or letters in _PLACEHOLDERS
 
 

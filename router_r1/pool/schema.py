@@ -2,7 +2,8 @@
 
 Invariants:
 
-- names and aliases are unique over the pool, case-insensitively, so that a written name means one candidate or none;
+- names and aliases are unique over the pool in their canonical form (`pool.names`), so that a written name means one
+  candidate or none; a model id means one only where no other candidate has it, or is named like it;
 - every candidate has a price;
 - the records hold the NAME of the environment variable with the API key, never the key: they may be logged and pickled.
 """
@@ -18,6 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from router_r1.plugins import anchored
 from router_r1.pool.messages import Message, MessageTemplate, SystemTemplate, fill
+from router_r1.pool.names import canonical
+from router_r1.protocol import letters_of
 
 
 def _single_spaced(text: str) -> str:
@@ -28,7 +31,9 @@ def _single_spaced(text: str) -> str:
 
 
 def _writable(name: str) -> str:
-    """A name must survive a search, which ends at its tag and splits at its first colon."""
+    """A name must survive a search, which ends at its tag and splits at its first colon, and hold what is compared."""
+    if not letters_of(name):
+        raise PydanticCustomError("name", "must hold a letter or digit")
     if re.search(r"[:<>{}]", name):
         raise PydanticCustomError("name", "must hold no colon, angle bracket or brace, or a search could not be read")
     return name
@@ -188,6 +193,17 @@ class Candidate(CallSettings):
         return [{"role": "system", "content": fill(self.system, query=query, name=self.name)}, user]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, then its aliases."""
+        return (self.name, *self.aliases)
+
+    @property
+    def model_ids(self) -> frozenset[str]:
+        """Its ids at all endpoints: each whole, and what stands behind its last slash."""
+        ids = {self.model, *(endpoint.model for endpoint in self.endpoints if endpoint.model is not None)}
+        return frozenset(ids | {model.rpartition("/")[2] for model in ids})
+
+    @property
     def all_endpoints(self) -> tuple[Endpoint, ...]:
         """Where it is served, with every field filled in."""
         if not self.endpoints:
@@ -231,19 +247,28 @@ class RoutingPool(Record):
         for index, candidate in enumerate(self.candidates):
             written = [("name", candidate.name), *((f"aliases[{i}]", a) for i, a in enumerate(candidate.aliases))]
             for key, name in written:
-                other_index, other = first.setdefault(_folded(name), (index, candidate))
+                other_index, other = first.setdefault(canonical(name), (index, candidate))
                 if other_index != index:
                     raise PydanticCustomError(
                         "named_twice",
-                        "already names candidate {other}; names and aliases must be unique, whatever their case",
-                        {"key": f"candidates[{index}].{key}", "value": name, "other": other.name},
+                        "already names candidate {other}: case, spaces, dashes, dots, underscores, quotes and "
+                        "asterisks do not tell names apart; give {own} another",
+                        {
+                            "key": f"candidates[{index}].{key}",
+                            "value": name,
+                            "other": other.name,
+                            "own": candidate.name,
+                        },
                     )
         return self
 
     def model_post_init(self, context: Any, /) -> None:
+        served: dict[str, list[Candidate]] = {}
         for candidate in self.candidates:
-            for name in (candidate.name, *candidate.aliases):
-                self._by_name[_folded(name)] = candidate
+            for form in {canonical(model) for model in candidate.model_ids} - {""}:
+                served.setdefault(form, []).append(candidate)
+        self._by_name.update({form: found[0] for form, found in served.items() if len(found) == 1})
+        self._by_name.update({canonical(name): c for c in self.candidates for name in c.names})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -251,11 +276,12 @@ class RoutingPool(Record):
         return tuple(c.name for c in self.candidates)
 
     def resolve(self, written_name: str) -> Candidate | None:
-        """The candidate with exactly this name or alias, whatever its case; None if there is none.
+        """The candidate with exactly this name, alias or model id, in the canonical form; None if there is none.
 
-        Never a partial match: "mixtral-8x7b" must not reach "mixtral-8x22b".
+        Never a partial match: "mixtral-8x7b" must not reach "mixtral-8x22b". A model id may lack what stands before its
+        last slash; one that several candidates share finds none, and a name goes before a model id.
         """
-        return self._by_name.get(_folded(written_name))
+        return self._by_name.get(canonical(written_name))
 
     def candidate(self, name: str) -> Candidate:
         """Like `resolve`, for a name that is known to be in the pool.
@@ -267,7 +293,3 @@ class RoutingPool(Record):
         if found is None:
             raise KeyError(f"no candidate {name!r} in pool {self.name!r}; it has {', '.join(self.names)}")
         return found
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.split()).casefold()

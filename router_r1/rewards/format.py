@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from router_r1.protocol import ANSWER, INFORMATION, SEARCH, THINK, InvalidSearch, Search, Trajectory, Turn, find_tags
+from router_r1.protocol import (
+    ANSWER,
+    INFORMATION,
+    SEARCH,
+    THINK,
+    InvalidSearch,
+    Search,
+    Trajectory,
+    Turn,
+    find_tags,
+    letters_of,
+)
 
 if TYPE_CHECKING:
     from router_r1.pool.schema import RoutingPool
@@ -13,9 +25,10 @@ if TYPE_CHECKING:
 def check_format(trajectory: Trajectory, pool: RoutingPool) -> str:
     """The first rule that the trajectory breaks, in words; "" if it breaks none.
 
-    Valid is what starts with a thought and ends with its one answer, closes every tag before the next opens, thinks in
-    words, and searches validly, each search with its one observation. A failed route is a valid search: an outage is
-    not the policy's fault. White space around the policy's text does not count.
+    Valid is what starts with a thought and ends with its one answer, closes every tag before the next opens, says
+    something in every thought (one letter or digit of any script, at least) and every sub-query (more than the name of
+    the candidate that is asked), and has one observation for each search. A failed route is a valid search: an outage
+    is not the policy's fault. White space around the policy's text does not count.
     """
     turns = trajectory.turns
     if not turns or not _starts_with_thought(turns[0].text):
@@ -56,8 +69,8 @@ def _tag_fault(text: str) -> str:
 
 
 def _thought_fault(text: str) -> str:
-    is_empty = any(all(ch.isspace() or ch in ".…" for ch in thought) for thought in _contents(text, THINK))
-    return "a thought is empty or just dots" if is_empty else ""
+    says_nothing = any(not letters_of(thought) for thought in _contents(text, THINK))
+    return "a thought holds no letter or digit" if says_nothing else ""
 
 
 def _search_fault(turn: Turn, pool: RoutingPool) -> str:
@@ -74,10 +87,18 @@ def _search_fault(turn: Turn, pool: RoutingPool) -> str:
         return ""
     if turn.route is None:
         return f"invalid search: {turn.invalid_reason or 'it reached no candidate'}"
-    named = pool.resolve(turn.action.query.strip(" .?!"))
-    if named is not None and named.name == turn.route.candidate:
+    asked = pool.resolve(turn.route.candidate)
+    if asked is not None and _is_made_of(turn.action.query, (*asked.names, *asked.model_ids)):
         return "invalid search: the query is only the candidate's name"
     return ""
+
+
+def _is_made_of(query: str, names: Iterable[str]) -> bool:
+    """Whether the letters and digits of `query` are those of some of `names`, one or more times, and no others."""
+    rest = letters_of(query)
+    for name in sorted(map(letters_of, names), key=len, reverse=True):
+        rest = rest.replace(name, " ")
+    return not rest.strip()
 
 
 def _contents(text: str, name: str) -> list[str]:

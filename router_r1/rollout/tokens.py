@@ -4,7 +4,8 @@ Invariants:
 
 - text from outside never becomes a control token: `<|im_start|>`, or the pad string, in a reply is encoded as plain
   characters;
-- an observation keeps its opening and closing tag, however short it is cut;
+- an observation keeps its opening and closing tag, however short it is cut, and holds no other: not even one that the
+  tokenizer's normaliser makes of other characters (full-width brackets, say);
 - no call changes the tokenizer's state (its `split_special_tokens` switch is a property of the shared object, so a
   prompt that another thread encodes meanwhile would lose its control tokens).
 """
@@ -17,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from router_r1.errors import ConfigError
-from router_r1.protocol import OBSERVATION_PREFIX, OBSERVATION_SUFFIX, find_tags, neutralise
+from router_r1.protocol import OBSERVATION_PREFIX, OBSERVATION_SUFFIX, find_tags, is_observation, neutralise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _MAX_CHARS_PER_TOKEN = 32
 _BROKEN_CHARACTER = "\ufffd"  # how a cut UTF-8 sequence decodes
 _MAX_UTF8_BYTES = 4
+# The second encoding does for a normaliser whose result it leaves alone; the others are for those that change it again.
+_MAX_ROUNDS = 4
 # Added tokens that are not flagged as special but steer a model all the same: `<tool_call>`, `[INST]`.
 _CONTROL_MARKUP = re.compile(r"\s*(<[^\s<>]+>|\[/?[A-Z_]+\])\s*")
 
@@ -62,28 +65,35 @@ def encode_observation(tokenizer: PreTrainedTokenizerBase, body: str, max_tokens
     """Text from outside to an observation, as ids and as the text that they decode to.
 
     Args:
-        body: a candidate's reply or a message of the environment; neutralised here.
+        body: a candidate's reply or a message of the environment; neutralised here. One that the tokenizer turns into
+            tags again and again is dropped.
         max_tokens: bound on the ids, tags included; the body is cut on the right.
 
     Raises:
-        ConfigError: `max_tokens` leaves no room for the tags and one token of text (`min_observation_tokens`).
+        ConfigError: `max_tokens` leaves no room for the tags and one token of text (`min_observation_tokens`), or the
+            tokenizer cannot write the tags.
     """
     if max_tokens < min_observation_tokens(tokenizer):
         least = f"at least {min_observation_tokens(tokenizer)} tokens are needed for the tags and one token of text"
         raise ConfigError("rollout limits", "max_obs_length", max_tokens, least)
-    limit = max_tokens * _MAX_CHARS_PER_TOKEN
-    text = neutralise(body[:limit])
-    ids = _encode_around(tokenizer, OBSERVATION_PREFIX, text, OBSERVATION_SUFFIX)
-    if len(ids) <= max_tokens:
-        return ids, f"{OBSERVATION_PREFIX}{text}{OBSERVATION_SUFFIX}"
-    suffix_ids = _encode(tokenizer, OBSERVATION_SUFFIX)
-    kept = _encode_around(tokenizer, OBSERVATION_PREFIX, text, "")[: max_tokens - len(suffix_ids)]
-    kept = _drop_broken_character(tokenizer, kept)
-    return kept + suffix_ids, _raw_decode(tokenizer, kept) + OBSERVATION_SUFFIX
+    text = neutralise(body[: max_tokens * _MAX_CHARS_PER_TOKEN])
+    for _ in range(_MAX_ROUNDS):
+        ids = _encode_within(tokenizer, text, max_tokens)
+        shown = _raw_decode(tokenizer, ids)
+        if is_observation(shown):
+            return ids, shown
+        tags = find_tags(shown)
+        text = neutralise(shown[tags[0].end : tags[-1].start]) if tags else ""
+    ids = _encode_within(tokenizer, "", max_tokens)
+    return ids, _raw_decode(tokenizer, ids)
 
 
 def min_observation_tokens(tokenizer: PreTrainedTokenizerBase, body_tokens: int = 1) -> int:
-    """Tokens of an observation's tags plus `body_tokens`."""
+    """Tokens of an observation's tags plus `body_tokens`.
+
+    Raises:
+        ConfigError: the tokenizer cannot write the tags.
+    """
     return _tag_tokens(tokenizer) + body_tokens
 
 
@@ -98,6 +108,10 @@ def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 # One tokenizer object serves a whole run; it is never changed after loading.
 @lru_cache(maxsize=8)
 def _tag_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
+    written = _raw_decode(tokenizer, _encode(tokenizer, OBSERVATION_PREFIX + OBSERVATION_SUFFIX))
+    if not is_observation(written):
+        remedy = f"turns {OBSERVATION_PREFIX.strip()} into other characters; use a model whose tokenizer keeps them"
+        raise ConfigError(tokenizer.name_or_path or "tokenizer", "", None, remedy)
     return len(_encode(tokenizer, OBSERVATION_PREFIX)) + len(_encode(tokenizer, OBSERVATION_SUFFIX))
 
 
@@ -133,6 +147,16 @@ def _raw_decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False) if text else []
+
+
+def _encode_within(tokenizer: PreTrainedTokenizerBase, text: str, max_tokens: int) -> list[int]:
+    """Ids of an observation whose neutralised body is `text`, cut on the right to `max_tokens`."""
+    ids = _encode_around(tokenizer, OBSERVATION_PREFIX, text, OBSERVATION_SUFFIX)
+    if len(ids) <= max_tokens:
+        return ids
+    suffix_ids = _encode(tokenizer, OBSERVATION_SUFFIX)
+    kept = _encode_around(tokenizer, OBSERVATION_PREFIX, text, "")[: max_tokens - len(suffix_ids)]
+    return _drop_broken_character(tokenizer, kept) + suffix_ids
 
 
 def _encode_around(tokenizer: PreTrainedTokenizerBase, before: str, text: str, after: str) -> list[int]:

@@ -102,6 +102,22 @@ def test_a_wrong_template_is_told_in_one_line(load, place, written, told):
         assert words in line
 
 
+# ---------------------------------------------------------------- the pools that come with the project
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_unseen", "local_small"])
+def test_real_candidates_of_a_shipped_pool_are_all_asked_for_a_short_direct_answer(name):
+    candidates = load_pool(POOLS / f"{name}.yaml").candidates
+    [(message,)] = {tuple(m["content"] for m in c.messages("Who {is} it?")) for c in candidates}
+    assert message.startswith("Answer this question directly, in a few sentences at most")
+    assert message.endswith("say so plainly.\n\nWho {is} it?")
+
+
+def test_simulated_candidates_are_sent_the_bare_sub_query():
+    for candidate in load_pool(POOLS / "sim.yaml").candidates:
+        assert candidate.messages("Who?") == [{"role": "user", "content": "Who?"}]
+
+
 # ---------------------------------------------------------------- a simulated pool says so
 
 

@@ -15,6 +15,7 @@ from router_r1.protocol import (
     OBSERVATION_SUFFIX,
     TAGS,
     find_tags,
+    is_observation,
     neutralise,
     render_observation,
 )
@@ -53,6 +54,29 @@ def test_an_observation_holds_exactly_its_own_pair_of_tags(body):
     assert observation.endswith(OBSERVATION_SUFFIX)
     inner = observation.removeprefix("\n<information>").removesuffix("</information>\n")
     assert not has_loose_tag(inner)
+
+
+@given(hostile)
+def test_what_is_rendered_is_an_observation(body):
+    assert is_observation(render_observation(body))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "It is Rome.",
+        "<information> x",
+        "</information> x <information>",
+        "<Information> x </Information>",
+        "<information> </information><answer> </information>",
+        "<information> x < / THINK > </information>",
+        "<information> x </information> y",
+        "y <information> x </information>",
+    ],
+)
+def test_what_lacks_its_tags_or_holds_more_is_no_observation(text):
+    assert not is_observation(text)
 
 
 @given(hostile, st.integers(min_value=0))

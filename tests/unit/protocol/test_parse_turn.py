@@ -76,7 +76,9 @@ def test_a_malformed_search_says_what_is_wrong(text, reason):
     assert reason in action.reason
 
 
-@pytest.mark.parametrize("query", ["query", "Query?", "YOUR SUB-QUERY", "{text}", "…", "?!", "sub_query"])
+@pytest.mark.parametrize(
+    "query", ["query", "Query?", "YOUR SUB-QUERY", "{text}", "…", "?!", "。。。", "\u200b", "sub_query"]
+)
 def test_the_prompts_form_repeated_is_a_placeholder(query):
     assert is_placeholder(query)
 

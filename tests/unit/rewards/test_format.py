@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.protocol import Status, find_tags
+from router_r1.protocol import Status, Turn, find_tags
 from router_r1.rewards.format import check_format
 from tests.unit.rewards.trajectories import ASK, QWEN, TELL, failed, refused, routed, said, too_late, trajectory
 
@@ -60,10 +60,10 @@ def test_a_well_formed_trajectory_breaks_no_rule(pool, turns):
         ([said(f"{THINK}<answer> Paris")], "answer is never closed"),
         ([said(f"{THINK}</think><answer> Paris </answer>")], "think is closed without being open"),
         ([said("<think> hm </search><answer> Paris </answer>")], "search is closed without being open"),
-        ([said("<think> </think><answer> Paris </answer>")], "a thought is empty or just dots"),
-        ([said("<think>...</think><answer> Paris </answer>")], "a thought is empty or just dots"),
-        ([said("<think> . … .. </think><answer> Paris </answer>")], "a thought is empty or just dots"),
-        ([said(f"{THINK}<think>.</think><answer> Paris </answer>")], "a thought is empty or just dots"),
+        ([said("<think> </think><answer> Paris </answer>")], "a thought holds no letter or digit"),
+        ([said("<think>...</think><answer> Paris </answer>")], "a thought holds no letter or digit"),
+        ([said("<think> . … .. </think><answer> Paris </answer>")], "a thought holds no letter or digit"),
+        ([said(f"{THINK}<think>.</think><answer> Paris </answer>")], "a thought holds no letter or digit"),
         ([said(f"{THINK}<information> x </information><answer> y </answer>")], "the policy wrote information itself"),
         ([said(f"{THINK}</information><answer> y </answer>")], "the policy wrote information itself"),
         ([refused(f"{THINK}<search> what is it </search>"), said(TELL)], "invalid search: there is no colon"),
@@ -78,10 +78,65 @@ def test_each_broken_rule_has_its_own_reason(pool, turns, reason):
     assert check_format(trajectory(*turns), pool).startswith(reason)
 
 
-@pytest.mark.parametrize("query", [QWEN, QWEN.upper(), f" {QWEN}? ", "qwen-7b", "Qwen-7B."])
+INVISIBLE = "\u200b\u2060\ufeff\u00ad"  # zero-width space, word joiner, byte-order mark, soft hyphen
+
+
+@pytest.mark.parametrize(
+    "thought", ["", "\n", "。。。", "…", "-", "?!", "「」", "***", "🤔", "̈", INVISIBLE, f". {INVISIBLE} ."]
+)
+def test_a_thought_without_a_letter_or_digit_is_none(pool, thought):
+    turn = said(f"<think>{thought}</think><answer> Paris </answer>")
+    assert check_format(trajectory(turn), pool) == "a thought holds no letter or digit"
+
+
+@pytest.mark.parametrize("thought", ["好", "فكر", "नमस्ते", "คิด", "e\u0301", "7", "٣", "2+2", f"{INVISIBLE}a", "🤔 hm"])
+def test_a_thought_in_any_script_is_one(pool, thought):
+    turn = said(f"<think>{thought}</think><answer> Paris </answer>")
+    assert check_format(trajectory(turn), pool) == ""
+
+
+NO_QUERY = "invalid search: the query is only the candidate's name"
+
+
+def asked(query: str) -> list[Turn]:
+    return [routed(f"{THINK}<search> {QWEN}: {query} </search>"), said(TELL)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        QWEN,
+        QWEN.upper(),
+        f" {QWEN}? ",
+        "qwen-7b",
+        "Qwen-7B.",
+        f'"{QWEN}"',
+        f"`{QWEN}`",
+        f"**{QWEN}**",
+        "「Qwen-7B」",
+        "Qwen 7B",
+        "Qwen_7B",
+        f"{QWEN} {QWEN}",
+        f"{QWEN}, qwen-7b: {QWEN}!",
+        f"{INVISIBLE}Qwen-7B",
+    ],
+)
 def test_a_query_that_is_only_the_candidates_name_is_no_query(pool, query):
-    turn = routed(f"{THINK}<search> {QWEN}: {query} </search>")
-    assert check_format(trajectory(turn, said(TELL)), pool) == "invalid search: the query is only the candidate's name"
+    assert check_format(trajectory(*asked(query)), pool) == NO_QUERY
+
+
+@given(
+    st.lists(st.sampled_from([QWEN, "qwen-7b", "Qwen 7B", " ", ", ", "?", '"', "*", "\u200b"]), min_size=1).map("".join)
+)
+def test_no_repetition_of_its_names_is_a_query(pool, query):
+    assert check_format(trajectory(*asked(f"{query}{QWEN}")), pool) == NO_QUERY
+
+
+@pytest.mark.parametrize(
+    "query", [f"What is {QWEN}?", "Qwen-7B or Qwen-7C", "qwen", "7B", f"{QWEN} {QWEN} 2", "Qwen-7Bs"]
+)
+def test_a_query_that_holds_more_than_the_candidates_name_is_one(pool, query):
+    assert check_format(trajectory(*asked(query)), pool) == ""
 
 
 def test_an_observation_without_a_search_breaks_the_format(pool):
