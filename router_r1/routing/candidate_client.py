@@ -17,7 +17,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -71,6 +71,7 @@ class CandidateClient:
         self._usual_completion = float(candidate.max_tokens)
         self._last_reply = -math.inf  # monotonic time
         self._waiting: set[asyncio.Timeout] = set()
+        self._closed = asyncio.Event()
         for client in self._clients:
             client.breaker.on_hopeless = self._give_up_if_hopeless
 
@@ -87,8 +88,20 @@ class CandidateClient:
             BudgetSpent: no further request may be sent.
             ConfigError: the variable with the candidate's key is unset.
         """
-        reply: Reply = await retrying(self._config.retries, lambda: self._deadline(call))(self._attempt, call)
+        attempts = retrying(self._config.retries, lambda: self._deadline(call), self._back_off)
+        reply: Reply = await attempts(self._attempt, call)
         return reply
+
+    def close(self) -> None:
+        """Routes that wait fail now; those in flight do when their connections are closed."""
+        self._closed.set()
+        for scope in self._waiting:
+            _end(scope)
+
+    async def _back_off(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
     def _deadline(self, call: Call) -> float:
         """When the route ends at the latest.
@@ -121,6 +134,8 @@ class CandidateClient:
                 with self._watched(scope, call):
                     return await self._queue(call, permits, first=first)
         except TimeoutError:
+            if self._closed.is_set():
+                raise failures.closed() from None
             lately = call.last_fault or self._clients[0].last_fault
             if self._is_hopeless:
                 raise failures.unavailable(self._candidate, lately) from None
@@ -128,6 +143,8 @@ class CandidateClient:
 
     async def _queue(self, call: Call, permits: ExitStack, *, first: bool) -> tuple[EndpointClient | None, float]:
         """The candidate's own permits come first, and those it shares with others last: who waits blocks no other."""
+        if self._closed.is_set():
+            raise failures.closed()
         await self._outage_over(call)
         tokens = estimate_prompt_tokens(call.messages) + self._usual_completion
         own = await self._quota.admit(tokens, first=first)

@@ -144,7 +144,10 @@ class EndpointClient:
         return max(0.0, self._paused_until - time.monotonic())
 
     def throttled(self, retry_after_s: float) -> None:
-        """The endpoint answered 429. When it keeps doing so, nobody asks before it wants to be asked again."""
+        """The endpoint answered 429. When it hardly says anything else, nobody asks before it wants to be asked again.
+
+        As long as it mostly replies, only the request that was refused waits: a few 429s are not worth a pause for all.
+        """
         if self.gate.record(refused=True):
             self._paused_until = max(self._paused_until, time.monotonic() + retry_after_s)
 

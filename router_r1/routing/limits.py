@@ -104,14 +104,15 @@ class AdaptiveGate(Gate):
         self._answers = self._refusals = 0
 
     def record(self, *, refused: bool) -> bool:
-        """Count an answer, 429 or not; returns whether the limit was cut because of it."""
+        """Count an answer, 429 or not; returns whether nobody should ask for now, because most were refused."""
         self._answers += 1
         self._refusals += refused
         window = max(self.SMALLEST_WINDOW, self.limit)
         if self._refusals > self.TOLERATED * window:
+            most_refused = self._refusals > self._answers / 2
             self._answers = self._refusals = 0
             self.limit = max(1, self.limit // 2)
-            return True
+            return most_refused
         if self._answers >= window:
             self._answers = self._refusals = 0
             self.limit = min(self._most, self.limit + self.limit // 4 + 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
@@ -11,11 +12,16 @@ from router_r1.routing.config import RetryPolicy
 from router_r1.routing.failures import RouteError
 
 
-def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetrying:
+def retrying(
+    policy: RetryPolicy,
+    deadline: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncRetrying:
     """Retries of transient faults; the last fault is raised.
 
     Args:
         deadline: `time.monotonic()` at which the last attempt must have ended; a wait that outlasts it is not begun.
+        sleep: waits so many seconds between two attempts, or for less.
     """
 
     def pause(state: RetryCallState) -> float:
@@ -27,7 +33,7 @@ def retrying(policy: RetryPolicy, deadline: Callable[[], float]) -> AsyncRetryin
     def is_over(state: RetryCallState) -> bool:
         return state.attempt_number >= policy.max_attempts or time.monotonic() + state.upcoming_sleep >= deadline()
 
-    return AsyncRetrying(stop=is_over, wait=pause, retry=_is_transient, reraise=True)
+    return AsyncRetrying(stop=is_over, wait=pause, retry=_is_transient, sleep=sleep, reraise=True)
 
 
 async def _is_transient(state: RetryCallState) -> bool:

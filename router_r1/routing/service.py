@@ -102,6 +102,8 @@ class RouteService:
     async def aclose(self) -> None:
         """Close all connections. Routes still in flight fail; later ones raise RuntimeError."""
         self._closed = True
+        for client in self._candidates.values():
+            client.close()
         await self._endpoints.aclose()
         self.metrics.close()
         if self._cache:

@@ -10,7 +10,7 @@ import pytest
 from router_r1.pool import Candidate, Endpoint, EndpointLimits, Price, RoutingPool
 from router_r1.protocol import Route
 from router_r1.routing import BreakerPolicy, RetryPolicy, RouteService, RoutingConfig
-from tests.integration.routing.conftest import Held, always, completion, pool_at, response
+from tests.integration.routing.conftest import RESET, Held, always, completion, pool_at, response
 
 GOOD = completion("yes", {"prompt_tokens": 10, "completion_tokens": 7})
 LATER = response(429, {}, retry_after="30")
@@ -119,6 +119,28 @@ async def test_a_route_that_waits_behind_a_hanging_candidate_ends_in_time(endpoi
         assert service.is_idle
     assert all(route.failed for route in routes)
     assert max(route.latency_s for route in routes) <= 1.0 + MARGIN_S
+
+
+@pytest.mark.parametrize("answer", [LATER, response(503, {}), RESET])
+async def test_routes_that_wait_end_when_the_service_is_closed(endpoint, answer):
+    """Some back off, others queue behind a pause or an open breaker."""
+    config = RoutingConfig(retries=RetryPolicy(backoff_s=30, backoff_max_s=30))
+    asked = asyncio.Event()
+
+    async def behave(number, request):
+        if number == 3:
+            asked.set()
+        return answer
+
+    async with endpoint(behave) as server:
+        service = RouteService(pool_at(server.base_url, max_concurrency=4), config=config)
+        routes = [asyncio.create_task(service.route("Small-1B", f"{i}?")) for i in range(64)]
+        async with asyncio.timeout(AT_ONCE_S):
+            await asked.wait()
+            await service.aclose()
+            done = await asyncio.gather(*routes)
+    assert all(route.failed for route in done)
+    assert service.is_idle
 
 
 # ---------------------------------------------------------------- a refused key or model

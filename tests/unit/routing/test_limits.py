@@ -105,6 +105,15 @@ def test_a_few_refusals_are_no_overload():
         assert gate.limit == 200
 
 
+def test_only_where_most_answers_are_refusals_should_nobody_ask():
+    """Every fifth answer a 429 is too much in flight; but the other four were served, and need not have waited."""
+    gate = AdaptiveGate(64)
+    assert not any(gate.record(refused=answer % 5 == 0) for answer in range(5000))
+    assert gate.limit == 1
+    busy = AdaptiveGate(64)
+    assert any(busy.record(refused=answer % 5 != 0) for answer in range(20))
+
+
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 100))
 def test_an_adaptive_limit_stays_between_one_and_the_configured(answers, most):
     gate = AdaptiveGate(most)
