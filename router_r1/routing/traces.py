@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,14 @@ from typing import Any
 from router_r1.protocol import Route
 
 _KEPT_FILES = 5
+
+
+class _PrivateFile(RotatingFileHandler):
+    """A log file that nobody else can read."""
+
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).touch(mode=0o600)
+        return super()._open()
 
 
 class TraceWriter:
@@ -27,7 +36,7 @@ class TraceWriter:
 
     def __init__(self, path: str | Path, *, max_mb: float, texts: bool) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._handler = RotatingFileHandler(
+        self._handler = _PrivateFile(
             path, maxBytes=int(max_mb * 1e6), backupCount=_KEPT_FILES, encoding="utf-8", errors="replace"
         )
         self._texts = texts

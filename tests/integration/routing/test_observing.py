@@ -65,6 +65,23 @@ async def test_every_route_leaves_one_line_that_says_what_came_of_it(endpoint, t
     assert (failed["attempts"], "HTTP 500" in failed["error"]) == (2, True)
 
 
+async def test_what_was_asked_and_replied_is_nobody_elses_to_read(endpoint, tmp_path):
+    trace, cache = tmp_path / "trace.jsonl", tmp_path / "cache.sqlite"
+    config = RoutingConfig(
+        trace_file=str(trace), trace_texts=True, trace_max_mb=0.0005, cache="readwrite", cache_file=str(cache)
+    )
+    async with (
+        endpoint(always(completion("yes", USAGE))) as server,
+        RouteService(pool_at(server.base_url), config=config) as service,
+    ):
+        for i in range(10):
+            await service.route("Small-1B", f"{i}?")
+        kept = [*tmp_path.glob("trace.jsonl*"), *tmp_path.glob("cache.sqlite*")]
+        modes = {path.name: path.stat().st_mode & 0o777 for path in kept if not path.name.endswith(".lock")}
+    assert len(modes) >= 4  # rotated traces, and what SQLite has beside its file
+    assert set(modes.values()) == {0o600}
+
+
 async def test_texts_are_traced_only_where_asked_for_and_the_file_is_rotated(endpoint, tmp_path):
     file = tmp_path / "routes.jsonl"
     config = RoutingConfig(trace_file=str(file), trace_texts=True, trace_max_mb=0.002)
