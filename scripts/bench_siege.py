@@ -1,4 +1,4 @@
-"""Measures what the route service does when its candidates misbehave: fourteen faults, each against a bar it must meet.
+"""Measures what the route service does when its candidates misbehave: sixteen faults, each against a bar it must meet.
 
     python scripts/bench_siege.py                    everything (some ten minutes if all goes well)
     python scripts/bench_siege.py 3 7 --json out.json  some rows, and the table as JSON as well
@@ -458,6 +458,34 @@ async def one_throttled_route(cap: float) -> Outcome:
     return "; ".join(told), max(worst) < 1
 
 
+@row(15, "an answer that comes twice, the second time when nobody waits", "no reply of another query")
+async def repeated_answer(cap: float) -> Outcome:
+    wrong = 0
+    async with repeating() as base_url, RouteService(pool_at(base_url)) as service:
+        for i in range(20):
+            route = await service.route("Small-1B", f"{i}?")
+            wrong += not route.failed and route.reply != f"reply to {i}?"
+            await asyncio.sleep(2 * REPEATED_AFTER_S)
+    return f"{wrong} of 20 routes got another's reply", not wrong
+
+
+@row(16, "the service is closed while routes wait: Retry-After 30, a server that is down", "all end within 1 s")
+async def closed_while_waiting(cap: float) -> Outcome:
+    words, is_ok = [], True
+    async with serving(throttled("30")) as server:
+        for what, base_url in (("backing off", server.base_url), ("an open breaker", "http://127.0.0.1:1/v1")):
+            service = RouteService(pool_at(base_url))
+            asking = asyncio.create_task(ask_all(service, queries(4), cap / 2))
+            await asyncio.sleep(0.5)
+            await service.aclose()
+            started = time.monotonic()
+            asked = await asking
+            took = time.monotonic() - started
+            words.append(f"{what}: {asked.waiting} still waiting" if asked.waiting else f"{what}: {took:.1f} s")
+            is_ok &= not asked.waiting and took < 1
+    return "; ".join(words), is_ok
+
+
 # ---------------------------------------------------------------- parts of rows
 
 
@@ -493,6 +521,28 @@ async def _worst_of_others(candidates: int, max_concurrency: int, cap: float) ->
                     worst = max(worst, cap if asked.waiting else asked.longest_s)
                 await one
     return worst
+
+
+REPEATED_AFTER_S = 0.02
+
+
+@asynccontextmanager
+async def repeating() -> AsyncIterator[str]:
+    """A server that sends every answer once more, a little later, over the same connection; its address."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                asked = json.loads(await reader.readexactly(int(head.split(b"content-length:")[1].split()[0])))
+                for _ in range(2):
+                    writer.write(completion(f"reply to {asked['messages'][0]['content']}", USAGE))
+                    await asyncio.sleep(REPEATED_AFTER_S)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
 
 
 class RefusingServer(CandidateServer):

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 import os
 import tempfile
 import time
@@ -33,8 +34,8 @@ from tests.integration.routing.siege import MOODS, SECRET, Asked, Books, SiegeSe
 
 KEY = "ROUTER_R1_SIEGE_KEY"
 TIMEOUT_S, TOTAL_S = 0.2, 1.0
-MARGIN_S = 0.5
-"""How much later than it should a route may end, on a busy machine."""
+MARGIN_S = 0.3
+"""How much later than it should a route may end, besides the time for which the event loop stood still."""
 PATIENCE_S = 15.0
 """When the last route is waited for no longer."""
 SURE_S = 0.1
@@ -84,7 +85,7 @@ class Siege(RuleBasedStateMachine):
         self.log = _Log()
         self.numbers = itertools.count()
         self.asked: list[Asking] = []
-        self.restarts = 0
+        self.stalls: list[tuple[float, float]] = []  # (when, for how many seconds) the loop stood still
         os.environ[KEY] = SECRET
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -94,6 +95,7 @@ class Siege(RuleBasedStateMachine):
     def begin(self, number: int, in_a_hurry: bool) -> None:
         """`in_a_hurry`: at the end, the service is closed before its routes have come back."""
         self.in_a_hurry = in_a_hurry
+        self.clock = self.loop.create_task(self._watch_the_clock())
         self.books = Books(LIMITS)
         names = {f"org/{name.lower()}": name for name in "ABC"}
         self.servers = {name: SiegeServer(name, number, self.books, names) for name in "XY"}
@@ -102,6 +104,13 @@ class Siege(RuleBasedStateMachine):
         self.pool = _pool(self.servers["X"].base_url, self.servers["Y"].base_url)
         files = {"trace_file": f"{self.folder.name}/trace.jsonl", "cache_file": f"{self.folder.name}/cache.sqlite"}
         self.service = RouteService(self.pool, config=CONFIG.model_copy(update=files))
+
+    async def _watch_the_clock(self) -> None:
+        while True:
+            due = self.loop.time() + 0.01
+            await asyncio.sleep(0.01)
+            if (late_s := self.loop.time() - due) > 0.005:
+                self.stalls.append((self.loop.time(), late_s))
 
     # ------------------------------------------------------------ what may happen
 
@@ -129,18 +138,15 @@ class Siege(RuleBasedStateMachine):
     def wait(self, milliseconds: int) -> None:
         self.run(asyncio.sleep(milliseconds / 1000))
 
-    @rule(name=st.sampled_from("XY"), mood=st.sampled_from(sorted(MOODS)))
-    def turn(self, name: str, mood: str) -> None:
+    @rule(name=st.sampled_from("XY"), to=st.sampled_from([*MOODS, "paused", "going on"]))
+    def change(self, name: str, to: str) -> None:
         """From now on the server behaves otherwise."""
-        self.servers[name].mood = mood
-
-    @rule(name=st.sampled_from("XY"))
-    def pause(self, name: str) -> None:
-        self.servers[name].pause()
-
-    @rule(name=st.sampled_from("XY"))
-    def resume(self, name: str) -> None:
-        self.servers[name].resume()
+        server = self.servers[name]
+        if to == "paused":
+            server.pause()
+        else:
+            server.resume()
+            server.mood = to if to in MOODS else server.mood
 
     @rule(name=st.sampled_from("XY"), milliseconds=st.integers(0, 100))
     def restart(self, name: str, milliseconds: int) -> None:
@@ -189,6 +195,7 @@ class Siege(RuleBasedStateMachine):
             faults.append(f"{left} connections are open after aclose")
         for server in self.servers.values():
             server.stop()
+        self.clock.cancel()
         await asyncio.sleep(0)
         return faults + self._leaks() + self.errors
 
@@ -206,7 +213,7 @@ class Siege(RuleBasedStateMachine):
         faults = []
         if asking.fault and not (isinstance(asking.fault, ConfigError) and KEY in str(asking.fault)):
             faults.append(f"{name}: raised {asking.fault!r}")
-        allowed = self._time_starts(asking) + TOTAL_S + MARGIN_S
+        allowed = self._time_starts(asking) + TOTAL_S + MARGIN_S + self._stalled_s(asking)
         if not asking.is_cancelled and asking.ended > allowed:
             faults.append(
                 f"{name}: ended {asking.ended - allowed:.2f} s too late, after {asking.ended - asking.began:.2f} s"
@@ -226,24 +233,17 @@ class Siege(RuleBasedStateMachine):
         with the last reply that its candidate gave to another: waiting in a queue that moves is no fault.
         """
         assert asking.ended is not None
-        own = [
-            a.came for a in self.books.requests if self._is_for(a, asking) and asking.began <= a.came <= asking.ended
-        ]
-        first = min(own, default=asking.ended)
-        replies = [
-            a.delivered
-            for a in self.books.requests
-            if a.candidate == asking.candidate
-            and a.script
-            and a.script.is_reply
-            and a.delivered
-            and a.delivered <= first
-        ]
+        name, query = asking.candidate, asking.query
+        mine = [request for request in self.books.requests if request.candidate == name]
+        first = asking.ended  # several routes with one query: whose request is whose, the servers cannot know
+        if sum((other.candidate, other.query) == (name, query) for other in self.asked) == 1:
+            first = min((request.came for request in mine if request.query == query), default=asking.ended)
+        replies = [r.delivered for r in mine if r.delivered and r.delivered <= first and r.script and r.script.is_reply]
         return max([asking.began, *replies])
 
-    @staticmethod
-    def _is_for(request: Asked, asking: Asking) -> bool:
-        return (request.candidate, request.query) == (asking.candidate, asking.query)
+    def _stalled_s(self, asking: Asking) -> float:
+        """How long the event loop stood still meanwhile, for whatever reason."""
+        return sum(late_s for when, late_s in self.stalls if asking.began <= when <= (asking.ended or math.inf))
 
     def _broken_by_books(self, candidate: Candidate) -> list[str]:
         """The ledger against routes and servers.
@@ -363,7 +363,7 @@ RULES = settings(
 @pytest.mark.slow
 def test_the_promises_hold_in_a_short_siege() -> None:
     run_state_machine_as_test(
-        Siege, settings=settings(RULES, derandomize=True, max_examples=20, stateful_step_count=20)
+        Siege, settings=settings(RULES, derandomize=True, max_examples=16, stateful_step_count=20)
     )
 
 
