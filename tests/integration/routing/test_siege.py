@@ -42,9 +42,11 @@ SURE_S = 0.1
 """A client that gives up closes its connection at once; one that is open for so much longer was not given up."""
 LIMITS = {"A": 2, "B": 3, "C": 3, "X": 4}
 """Most requests in flight: A and B are served at X, C at X and Y."""
+STATES = st.sampled_from([*MOODS, "paused", "going on"])
+"""What a server may come to be."""
 CONFIG = RoutingConfig(
     retries=RetryPolicy(total_s=TOTAL_S, backoff_s=0.005, backoff_max_s=0.02, retry_after_max_s=0.1),
-    breaker=BreakerPolicy(cooldown_s=0.01, cooldown_max_s=0.1, patience_s=0.3),
+    breaker=BreakerPolicy(least=20, cooldown_s=0.01, cooldown_max_s=0.1, patience_s=0.3),
     cache="readwrite",
     trace_texts=True,
 )
@@ -91,8 +93,13 @@ class Siege(RuleBasedStateMachine):
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(coroutine)
 
-    @initialize(number=st.integers(0, 2**32), in_a_hurry=st.sampled_from([False, False, False, True]))
-    def begin(self, number: int, in_a_hurry: bool) -> None:
+    @initialize(
+        number=st.integers(0, 2**32),
+        in_a_hurry=st.sampled_from([False, False, False, True]),
+        x=STATES,
+        y=STATES,
+    )
+    def begin(self, number: int, in_a_hurry: bool, x: str, y: str) -> None:
         """`in_a_hurry`: at the end, the service is closed before its routes have come back."""
         self.in_a_hurry = in_a_hurry
         self.clock = self.loop.create_task(self._watch_the_clock())
@@ -101,6 +108,8 @@ class Siege(RuleBasedStateMachine):
         self.servers = {name: SiegeServer(name, number, self.books, names) for name in "XY"}
         for server in self.servers.values():
             self.run(server.start())
+        self.change("X", x)
+        self.change("Y", y)
         self.pool = _pool(self.servers["X"].base_url, self.servers["Y"].base_url)
         files = {"trace_file": f"{self.folder.name}/trace.jsonl", "cache_file": f"{self.folder.name}/cache.sqlite"}
         self.service = RouteService(self.pool, config=CONFIG.model_copy(update=files))
@@ -114,7 +123,7 @@ class Siege(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ what may happen
 
-    @rule(candidate=st.sampled_from("ABC"), count=st.integers(1, 8))
+    @rule(candidate=st.sampled_from("ABC"), count=st.integers(1, 12))
     def ask(self, candidate: str, count: int) -> None:
         """Several routes at once, no two alike."""
         for _ in range(count):
@@ -138,7 +147,7 @@ class Siege(RuleBasedStateMachine):
     def wait(self, milliseconds: int) -> None:
         self.run(asyncio.sleep(milliseconds / 1000))
 
-    @rule(name=st.sampled_from("XY"), to=st.sampled_from([*MOODS, "paused", "going on"]))
+    @rule(name=st.sampled_from("XY"), to=STATES)
     def change(self, name: str, to: str) -> None:
         """From now on the server behaves otherwise."""
         server = self.servers[name]
@@ -363,7 +372,7 @@ RULES = settings(
 @pytest.mark.slow
 def test_the_promises_hold_in_a_short_siege() -> None:
     run_state_machine_as_test(
-        Siege, settings=settings(RULES, derandomize=True, max_examples=16, stateful_step_count=20)
+        Siege, settings=settings(RULES, derandomize=True, max_examples=14, stateful_step_count=20)
     )
 
 
