@@ -61,21 +61,24 @@ HEALTHY_S = 0.05
 
 Outcome = tuple[str, bool]
 """What was measured, in a few words, and whether it meets the bar."""
+Measure = Callable[[float], Awaitable[Outcome]]
+"""Its argument: seconds until it stops waiting."""
 
 
 @dataclass(frozen=True)
 class Row:
     what: str
     must_be: str
-    measure: Callable[[float], Awaitable[Outcome]]  # its argument: seconds until it stops waiting
+    measure: Measure
 
 
 ROWS: dict[int, Row] = {}
 
 
-def row(number: int, what: str, must_be: str) -> Callable[[Callable[[float], Awaitable[Outcome]]], None]:
-    def add(measure: Callable[[float], Awaitable[Outcome]]) -> None:
+def row(number: int, what: str, must_be: str) -> Callable[[Measure], Measure]:
+    def add(measure: Measure) -> Measure:
         ROWS[number] = Row(what, must_be, measure)
+        return measure
 
     return add
 
