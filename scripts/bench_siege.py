@@ -564,7 +564,9 @@ class RefusingServer(CandidateServer):
 
 
 async def _run(*words: str, cwd: Path, within_s: float) -> tuple[int | None, list[str]]:
-    """Exit code (None: killed when the time was up) and lines of standard error of a command of the project."""
+    """Exit code (None: killed when the time was up) of a command of the project, and what it says on standard error
+    besides its progress.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "router_r1", *words),
         cwd=cwd,
@@ -579,7 +581,7 @@ async def _run(*words: str, cwd: Path, within_s: float) -> tuple[int | None, lis
         process.kill()
         await process.wait()
         return None, []
-    return process.returncode, [line for line in err.decode().splitlines() if line.strip()]
+    return process.returncode, [line for line in err.decode().splitlines() if line.strip() and "━" not in line]
 
 
 RETRY_AFTERS = [
