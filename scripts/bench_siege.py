@@ -231,12 +231,15 @@ async def refused_key(cap: float) -> Outcome:
                 code, lines = await _run(command, *named, cwd=folder, within_s=cap / 3)
                 questions = len(policy.requests)
                 finished = len(read_records(out / "trajectories.jsonl"))
-            told = len(lines) == 1 and KEY in lines[0]
+            errors = [line for line in lines if not line.startswith("EM ")]  # without the progress
+            told = len(errors) == 1 and errors[0].startswith("error: ") and KEY in errors[0]
             if code is None:
                 words.append(f"{command} after {knows} answers: still waiting after {cap / 3:.0f} s, {finished} kept")
                 is_ok = False
             elif knows:
-                words.append(f"{command} after {knows} answers: exit {code}, {len(lines)} lines, {finished} kept")
+                words.append(
+                    f"{command} after {knows} answers: exit {code}, {'one line' if told else 'not told'}, {finished} kept"
+                )
                 is_ok &= code != 0 and told and finished > 0
             else:
                 words.append(

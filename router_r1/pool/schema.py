@@ -50,9 +50,18 @@ def _base_url(url: str) -> str:
         raise PydanticCustomError(
             "secret", "must hold no user, password or query; name the variable with the key in api_key_env"
         )
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or not _is_host(host):
         raise PydanticCustomError("url", "must look like https://host/v1")
     return url.rstrip("/")
+
+
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up: no label of it is empty, or longer than the 63 bytes of RFC 1035."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _variable(name: str) -> str:
@@ -75,6 +84,16 @@ def _adapter(written: str) -> str:
 
 
 _KEY_LIKE = re.compile(r"authorization|cookie|key|token|secret|password", re.IGNORECASE)
+_OWN_HEADERS = {
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+}
 _OWN_FIELDS = {"model", "messages", "temperature", "max_tokens", "stream", "n"}
 
 
@@ -82,6 +101,8 @@ def _extra_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if _KEY_LIKE.search(name):
             raise PydanticCustomError("secret", "must hold no key; name the variable with the key in api_key_env")
+        if name.casefold() in _OWN_HEADERS:
+            raise PydanticCustomError("header", "must not set {name}: the route service does", {"name": name})
         if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\x20-\x7e]*", value):
             raise PydanticCustomError("header", "must map header names to one line of ASCII each")
     return headers

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -24,6 +25,21 @@ _LARGEST_REPLY = 16 * 1024 * 1024
 """Bytes; what goes on for longer is no reply."""
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Never gives out a connection over which something has come that nobody asked for.
+
+    Such an answer would be read as that to the next request. aiohttp looks for it when a connection is put back, not
+    when it is taken again.
+    """
+
+    async def _get(self, *arguments: Any) -> Any:
+        connection: Any = await super()._get(*arguments)
+        while connection is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await super()._get(*arguments)
+        return connection
+
+
 class Connection:
     """The connections to one endpoint under one key. The key is held here and shown nowhere."""
 
@@ -32,7 +48,7 @@ class Connection:
         self._session = aiohttp.ClientSession(
             # No limit: the gates limit, and a second queue would hide who waits. Idle connections are given up before
             # the server does it (uvicorn, and so vLLM, after 5 s): a request sent into a closed one costs an attempt.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+            connector=_Connector(limit=0, keepalive_timeout=4),
             headers={"content-type": "application/json", "user-agent": "router-r1"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             cookie_jar=aiohttp.DummyCookieJar(),

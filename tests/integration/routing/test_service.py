@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -231,6 +233,32 @@ async def test_one_service_keeps_its_connection(endpoint):
         for name in ("A", "B", "A"):
             await service.route(name, "?")
     assert (len(server.requests), server.connections) == (3, 1)
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_that_to_the_next_request():
+    """A server, or a proxy before it, that sends an answer once more over a connection that is kept for later."""
+    sent_again = asyncio.Event()
+
+    async def serve(reader, writer):
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                body = await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0]))
+                answer = completion(f"reply to {json.loads(body)['messages'][0]['content']}", USAGE)
+                for again in (False, True):
+                    writer.write(answer)
+                    await writer.drain()
+                    await asyncio.sleep(0.02)  # the client has read the first, and put the connection back
+                    if again:
+                        sent_again.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, RouteService(pool_at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")) as service:
+        for query in ("first?", "second?", "third?"):
+            sent_again.clear()
+            assert (await service.route("Small-1B", query)).reply == f"reply to {query}"
+            await sent_again.wait()
 
 
 @pytest.mark.slow  # for the seconds it has to let pass

@@ -234,6 +234,17 @@ def test_a_wrong_entry_of_these_is_told_in_one_line(write, old, new, told):
         assert words in line
 
 
+@pytest.mark.parametrize("header", ["Content-Length", "expect", "Host"])
+def test_a_header_that_the_route_service_sets_is_refused(write, header):
+    assert f"must not set {header}" in refusal(write(SPREAD.replace("X-Title: router", f"{header}: x")))
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".org", ".org"])
+def test_a_host_that_cannot_be_looked_up_is_refused(write, host):
+    with pytest.raises(ConfigError, match="https://host/v1"):
+        load_pool(write(SPREAD), base_url=f"http://{host}/v1")
+
+
 @pytest.mark.parametrize("header", ["Authorization", "X-Api-Key", "Cookie"])
 def test_a_key_among_the_extra_headers_is_refused_and_not_repeated(write, header):
     line = refusal(write(SPREAD.replace("X-Title: router", f"{header}: sk-verysecret")))
