@@ -237,9 +237,8 @@ async def refused_key(cap: float) -> Outcome:
                 words.append(f"{command} after {knows} answers: still waiting after {cap / 3:.0f} s, {finished} kept")
                 is_ok = False
             elif knows:
-                words.append(
-                    f"{command} after {knows} answers: exit {code}, {'one line' if told else 'not told'}, {finished} kept"
-                )
+                kept = f"{'one line' if told else 'not told'}, {finished} kept"
+                words.append(f"{command} after {knows} answers: exit {code}, {kept}")
                 is_ok &= code != 0 and told and finished > 0
             else:
                 words.append(
