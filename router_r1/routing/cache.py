@@ -160,10 +160,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _FORMAT):
             raise sqlite3.DatabaseError(f"format {version}, but this version reads {_FORMAT}")
-        database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last replies, never the file
-        database.execute(_TABLE)
-        database.execute(f"PRAGMA user_version = {_FORMAT}")
+        if version == 0:  # else nothing is written, so that a file which another process has locked can be read
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(_TABLE)
+            database.execute(f"PRAGMA user_version = {_FORMAT}")
     except BaseException:
         database.close()
         raise
@@ -184,37 +185,70 @@ def _is_sound(path: Path) -> bool:
 
 
 class ReplyCache:
-    """The cache of one service: the file in a thread of its own, so that a slow disk does not stop the event loop."""
+    """The cache of one service. Neither a slow disk nor another process that locks the file holds up a route:
+
+    reading and writing have a thread each, and what is not written yet is found in memory.
+    """
 
     def __init__(self, path: str | Path | None, *, reads: bool, writes: bool) -> None:
-        self._file = CacheFile(path or default_cache_file())
+        self._path = path or default_cache_file()
+        self._reader, self._writer = _Worker(self._path, self._tell), _Worker(self._path, self._tell)
+        self._told = False
         self._reads, self._writes = reads, writes
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="router_r1_cache")
-        self._warned = self._closed = False
+        self._unwritten: dict[str, Reply] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> Reply | None:
         """The reply under this key; None if there is none, or none can be read."""
-        return await self._in_thread(lambda: self._file.get(key)) if self._reads else None
+        if not self._reads:
+            return None
+        return self._unwritten.get(key) or await self._reader.run(lambda file: file.get(key))
 
-    async def put(self, entry: Entry) -> None:
-        """Keep a reply, if it can be kept."""
+    def put(self, entry: Entry) -> None:
+        """Keep a reply, if it can be kept; it is written later."""
         if self._writes:
-            await self._in_thread(lambda: self._file.put(entry))
+            self._unwritten[entry.key] = entry.reply
+            writing = asyncio.create_task(self._write(entry))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+
+    async def _write(self, entry: Entry) -> None:
+        await self._writer.run(lambda file: file.put(entry))
+        self._unwritten.pop(entry.key, None)
+
+    def _tell(self, fault: Exception) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning("the reply cache %s cannot be used: %s", self._path, fault)
 
     async def aclose(self) -> None:
-        await self._in_thread(self._file.close)
-        self._closed = True
-        self._thread.shutdown(wait=False)
+        """Write what is left."""
+        await asyncio.gather(*self._writing)
+        await self._reader.aclose()
+        await self._writer.aclose()
 
-    async def _in_thread(self, action: Callable[[], T]) -> T | None:
+
+class _Worker:
+    """A cache file in a thread of its own."""
+
+    def __init__(self, path: str | Path, on_fault: Callable[[Exception], None]) -> None:
+        self._file, self._on_fault = CacheFile(path), on_fault
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="router_r1_cache")
+        self._closed = False
+
+    async def run(self, action: Callable[[CacheFile], T]) -> T | None:
+        """What the action returns; None if the file cannot be used."""
         if self._closed:
             return None
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, action)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, action, self._file)
         except UnicodeError:  # a lone surrogate cannot be stored; without it, it would be another text
             return None
         except (sqlite3.Error, OSError) as fault:
-            if not self._warned:
-                self._warned = True
-                logger.warning("the reply cache %s cannot be used: %s", self._file.path, fault)
+            self._on_fault(fault)
             return None
+
+    async def aclose(self) -> None:
+        await self.run(CacheFile.close)
+        self._closed = True
+        self._thread.shutdown(wait=False)

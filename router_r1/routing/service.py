@@ -185,7 +185,7 @@ class RouteService:
         outcome, reply = await self._ask(candidate, call)
         if reply is not None:
             endpoint = candidate.all_endpoints[0]
-            await cache.put(Entry(key, endpoint.base_url, endpoint.model or candidate.model, call.query, reply))
+            cache.put(Entry(key, endpoint.base_url, endpoint.model or candidate.model, call.query, reply))
         return outcome
 
     async def _ask(self, candidate: Candidate, call: Call) -> tuple[_Outcome, Reply | None]:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -226,6 +227,23 @@ def test_two_processes_write_one_cache_without_loss(file):
             assert cache.get(f"{name}-{i}").text == f"text of {name}-{i}"
     [(*_, replies, prompt, completed, _, _)] = cache.stats()
     assert (replies, prompt, completed) == (sum(counts.values()), sum(counts.values()), 2 * sum(counts.values()))
+
+
+async def test_a_locked_cache_holds_up_no_route_and_nothing_is_lost(endpoint, file):
+    """As while another process prunes it."""
+    CacheFile(file).stats()  # makes it
+    config = RoutingConfig(cache="readwrite", cache_file=str(file))
+    async with endpoint(always(completion("yes", USAGE))) as server:
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            service = RouteService(pool_at(server.base_url), config=config)
+            async with asyncio.timeout(20):
+                routes = [await service.route("Small-1B", query) for query in ("a?", "b?", "a?")]
+            other.execute("ROLLBACK")
+        await service.aclose()
+    assert [(route.reply, route.cached) for route in routes] == [("yes", False), ("yes", False), ("yes", True)]
+    assert len(server.requests) == 2
+    assert sum(row[2] for row in CacheFile(file).stats()) == 2
 
 
 # ---------------------------------------------------------------- the command
