@@ -259,7 +259,8 @@ class Siege(RuleBasedStateMachine):
 
     def _stalled_s(self, begin: float, end: float) -> float:
         """How long the event loop stood still in this time, for whatever reason."""
-        return sum(late_s for when, late_s in self.stalls if begin <= when <= end)
+        # What ends in a stall ends before the clock has noticed it.
+        return sum(late_s for when, late_s in self.stalls if begin <= when and when - late_s <= end)
 
     def _broken_by_books(self, candidate: Candidate) -> list[str]:
         """The ledger against routes and servers.
