@@ -154,14 +154,15 @@ def close(run_dir: Path, console: Console) -> None:
         title = f"before (step {first}) and after (step {last})"
         console.print(_table(f"validation {title}", _COLUMNS, validated[first], validated[last]))
         if TOP_SHARE in validated[last][_MEAN]:
-            console.print(_table(f"routing {title}", _ROUTING_COLUMNS, validated[first], validated[last]))
+            console.print(_table(f"routing {title}", _ROUTING_COLUMNS, validated[first], validated[last], "all"))
         summary = {"steps": max(metrics), "validation": validated}
         write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(metrics, run_dir / "curves.png")
     console.print(f"curves: {run_dir / 'curves.png'}")
 
 
-def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores) -> Table:
+def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores, last: str = _MEAN) -> Table:
+    """Data sources in rows, and last, under the name given, what is said of all of them."""
     table = Table(title=title)
     table.add_column("questions")
     for heading in columns:
@@ -169,7 +170,7 @@ def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores
     for source, new in after.items():
         old = before.get(source, {})
         cells = [f"{old[m]:.3f} → {new[m]:.3f}" if m in old else f"{new[m]:.3f}" for m in columns.values()]
-        table.add_row(source, *cells, end_section=source == list(after)[-2])
+        table.add_row(last if source == _MEAN else source, *cells, end_section=source == list(after)[-2])
     return table
 
 

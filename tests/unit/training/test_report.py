@@ -180,5 +180,6 @@ def test_closing_shows_routing_before_and_after_where_it_was_measured(tmp_path):
 
     assert "routing before (step 0) and after (step 2)" in after_update
     assert "0.625" in after_update
-    assert "0.250 → 0.625" in console.export_text()
+    (over_all,) = [line for line in console.export_text().splitlines() if "0.250 → 0.625" in line]
+    assert over_all.split()[1] == "all"
     assert json.loads((tmp_path / "summary.json").read_text())["validation"]["2"]["mean"]["kind_information"] == 0.5
