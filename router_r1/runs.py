@@ -6,7 +6,7 @@ runs/<name>/
     data/                   the questions, if the run made them
     metrics/<step>.jsonl    veRL's metrics, one file per start of the trainer
     checkpoints/            global_step_N/{actor, critic, data.pt, cost_window.json}
-    validation/ rollouts/   trajectories, one JSONL per step
+    validation/ rollouts/   trajectories, one JSONL per step; of a validation, <step>.json with the measures of routing
     hf -> checkpoints/...   the newest policy in Hugging Face format
     train.log pool_server.log
     summary.json curves.png
@@ -53,7 +53,10 @@ def step_of(checkpoint: Path | None) -> int:
 
 
 def read_metrics(run_dir: Path) -> dict[int, dict[str, float]]:
-    """Step -> metrics. Where a run was resumed, the later start of the trainer wins from its first step on."""
+    """Step -> metrics, with the measures of routing of validations.
+
+    Where a run was resumed, the later start of the trainer wins from its first step on.
+    """
     rows: dict[int, dict[str, float]] = {}
     for file in sorted((run_dir / "metrics").glob("*.jsonl"), key=lambda f: int(f.stem)):
         rows = {step: row for step, row in rows.items() if step <= int(file.stem)}
@@ -63,7 +66,24 @@ def read_metrics(run_dir: Path) -> dict[int, dict[str, float]]:
             except json.JSONDecodeError:  # the last line of a killed trainer
                 break
             rows.setdefault(record["step"], {}).update(record["data"])
+    for step, row in rows.items():
+        if any(name.startswith("val-") for name in row):
+            row.update(read_validation_measures(run_dir, step))
     return rows
+
+
+def validation_measures_file(run_dir: Path, step: int) -> Path:
+    """Where the measures of routing of the validation at `step` are; veRL has no place for them."""
+    return run_dir / "validation" / f"{step}.json"
+
+
+def read_validation_measures(run_dir: Path, step: int) -> dict[str, float]:
+    """Name (`val/top_share`) -> value; {} for a validation of an earlier version."""
+    try:
+        found: dict[str, float] = json.loads(validation_measures_file(run_dir, step).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def write_run_json(run_dir: Path, facts: dict[str, object]) -> None:

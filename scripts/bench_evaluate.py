@@ -142,6 +142,7 @@ def make_questions(n: int, seed: int) -> list[PromptedQuestion]:
         PromptedQuestion(
             Question(str(i), q.text, tuple(q.golden_answers)),
             "bench",
+            "bench",
             i,
             [{"role": "user", "content": q.text}],
             f"row {i}",

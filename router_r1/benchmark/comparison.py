@@ -14,7 +14,7 @@ import yaml
 from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import Results, read_results
 from router_r1.benchmark.plots import draw_em_against_cost, save
-from router_r1.benchmark.tables import console_for, em_sheet, ordered, show
+from router_r1.benchmark.tables import MEASURES, console_for, em_sheet, measures_of_runs_sheet, ordered, show
 from router_r1.errors import ConfigError
 
 PAPER_FILE = "paper_results.yaml"
@@ -41,14 +41,14 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
         source, rows = paper_rows(paper)
         note = _PAPER_NOTE.format(source=source)
         scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
-    show(console_for(sys.stdout), [em_sheet(scores)])
+    means = {label: results.mean for label, results in runs.items()}
+    show(console_for(sys.stdout), [em_sheet(scores), measures_of_runs_sheet(means)])
     if len({tuple(sorted(row)) for row in scores.values()}) > 1:
         print("note: not all are of the same data sets, so their means do not compare")
     if note:
         print(note)
-    costs = {label: results.mean["raw_cost"] for label, results in runs.items()}
-    write_text(out / "comparison.csv", _csv(scores, costs))
-    points = {label: (costs[label], results.mean["em"]) for label, results in runs.items()}
+    write_text(out / "comparison.csv", _csv(scores, means))
+    points = {label: (mean["raw_cost"], mean["em"]) for label, mean in means.items()}
     picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, points))
     print(f"comparison: {picture.parent}")
 
@@ -81,11 +81,14 @@ def paper_rows(base: str) -> tuple[str, dict[str, dict[str, float]]]:
     }
 
 
-def _csv(scores: dict[str, dict[str, float]], costs: dict[str, float]) -> str:
+def _csv(scores: dict[str, dict[str, float]], means: dict[str, dict[str, float]]) -> str:
+    """EM by data set, then what else is told of a run; empty where it is not known."""
     columns = [*ordered({name for row in scores.values() for name in row} - {"mean"}), "mean"]
+    others = ["raw_cost", *(key for key, _ in MEASURES.values())]
     table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=["run", *columns, "raw_cost"], lineterminator="\n")
+    writer = csv.DictWriter(table, fieldnames=["run", *columns, *others], lineterminator="\n")
     writer.writeheader()
     for label, row in scores.items():
-        writer.writerow({"run": label, **row, "raw_cost": costs.get(label, "")})
+        known = means.get(label, {})
+        writer.writerow({"run": label, **row, **{key: known.get(key, "") for key in others}})
     return table.getvalue()

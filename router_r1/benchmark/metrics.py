@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from router_r1 import measures
 from router_r1.atomic import write_text
 from router_r1.benchmark.records import Record
 from router_r1.errors import ConfigError
@@ -19,7 +21,7 @@ from router_r1.protocol import Status
 
 RESULTS_FILE = "results.json"
 COUNTS = ("n", "trajectories", "failed_routes", "failed_trajectories")
-"""Added up over data sets; everything else is averaged, each data set weighing the same."""
+"""Added up over data sets; everything else but the measures of routing is averaged, each data set weighing the same."""
 
 _RESAMPLES = 2000
 _INTERVAL = (2.5, 97.5)  # percentiles: 95 %
@@ -29,7 +31,11 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Results:
-    """Metrics of every data set, and their unweighted mean."""
+    """Metrics of every data set, and their unweighted mean.
+
+    The measures of routing stand beside that mean, but are of all data sets together: averaged they would say nothing
+    of a router that asks another candidate for each data set.
+    """
 
     datasets: dict[str, Row]
     mean: Row
@@ -40,8 +46,9 @@ def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
 
     `em`, `f1` and `format_ok` are shares; `em_low` and `em_high` bound the 95 % bootstrap interval of `em`; `raw_cost`
     (micro-USD of output), `spend_usd`, `routes`, `turns` and token counts are means per trajectory; latencies are in
-    seconds; `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories. The
-    `format_ok` of a method without a policy is 1: it has no format to keep.
+    seconds; `top_share`, `effective_candidates` and `kind_information` (bits) are those of `measures`;
+    `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories. The `format_ok`
+    of a method without a policy is 1: it has no format to keep.
 
     Args:
         candidates: the names of the pool.
@@ -58,6 +65,7 @@ def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
         for key in rows[0]
     }
     mean["em_low"], mean["em_high"] = bootstrap_interval(list(scores.values()))
+    mean |= _route_measures(records)
     return Results(datasets, mean)
 
 
@@ -87,8 +95,21 @@ def bootstrap_interval(scores: Sequence[np.ndarray], *, seed: int = 0) -> tuple[
     return float(low), float(high)
 
 
+def _routes(record: Record) -> list[dict[str, Any]]:
+    return [turn["route"] for turn in record["turns"] if turn["route"]]
+
+
+def _route_measures(records: Sequence[Record]) -> Row:
+    asked = [[route["candidate"] for route in _routes(record)] for record in records]
+    kinds = [record.get("kind", record["data_source"]) for record in records]
+    return measures.route_measures(
+        Counter(name for names in asked for name in names),
+        [(kind, names[0]) for kind, names in zip(kinds, asked, strict=True) if names],
+    )
+
+
 def _summary(group: Sequence[Record], candidates: Sequence[str], scores: np.ndarray) -> Row:
-    routes = [turn["route"] for record in group for turn in record["turns"] if turn["route"]]
+    routes = [route for record in group for route in _routes(record)]
     latencies = [record["latency_s"] for record in group]
     low, high = bootstrap_interval([scores])
     return {
@@ -110,6 +131,7 @@ def _summary(group: Sequence[Record], candidates: Sequence[str], scores: np.ndar
         "policy_tokens": _mean([r["policy_tokens"] for r in group]),
         "latency_p50_s": float(np.percentile(latencies, 50)),
         "latency_p95_s": float(np.percentile(latencies, 95)),
+        **_route_measures(group),
         **{
             f"share/{name}": sum(route["candidate"] == name for route in routes) / len(routes) if routes else 0.0
             for name in candidates

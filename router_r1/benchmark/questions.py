@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router_r1.datasets import Question, check_parquet
+from router_r1.datasets import Question, check_parquet, kind_of_question
 from router_r1.errors import ConfigError
 from router_r1.prompts import render_messages
 from router_r1.rollout.tokens import encode_prompt
@@ -23,6 +23,7 @@ class PromptedQuestion:
 
     question: Question
     data_source: str
+    kind: str  # what the choice of a candidate may depend on: the domain, or else the data source
     index: int  # unique within the data source
     messages: Sequence[Mapping[str, str]]
     place: str  # file and row, for error texts
@@ -69,7 +70,8 @@ def _question(row: dict[str, Any], place: str, settings: RouterSettings, render:
     if not render:
         _check_offers(messages, place, settings)
     question = Question(extra["id"], extra["question"], tuple(golden))
-    return PromptedQuestion(question, row["data_source"], extra["index"], messages, place)
+    kind = kind_of_question(row["ability"], row["data_source"])
+    return PromptedQuestion(question, row["data_source"], kind, extra["index"], messages, place)
 
 
 def _check_offers(messages: Sequence[Mapping[str, str]], place: str, settings: RouterSettings) -> None:

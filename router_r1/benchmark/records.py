@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, NotRequired, TypedDict
 
 from router_r1.benchmark.questions import PromptedQuestion
 from router_r1.errors import ConfigError
@@ -50,6 +50,7 @@ class Record(TrajectoryRecord):
     """One finished trajectory of a benchmark."""
 
     data_source: str
+    kind: NotRequired[str]  # of the question; a benchmark that an earlier version began lacks it
     id: str
     index: int
     sample: int
@@ -89,6 +90,7 @@ def benchmark_record(
 ) -> Record:
     return {
         "data_source": question.data_source,
+        "kind": question.kind,
         "id": question.question.id,
         "index": question.index,
         "sample": sample,

@@ -13,9 +13,16 @@ from rich.text import Text
 
 from router_r1.benchmark.metrics import Results, Row
 from router_r1.datasets.selection import GENERAL, MULTI_HOP
+from router_r1.measures import EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
 from router_r1.printable import printable
 
 _SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}
+MEASURES = {
+    "share of the most used": (TOP_SHARE, ".3f"),
+    "effective candidates": (EFFECTIVE_CANDIDATES, ".2f"),
+    "bits on the first asked": (KIND_INFORMATION, ".3f"),
+}
+"""Heading -> metric and format."""
 _FILE_WIDTH = 120  # characters of a table where there is no terminal
 
 
@@ -102,21 +109,54 @@ def shares_sheet(results: Results) -> Sheet:
     )
 
 
+def measures_sheet(results: Results) -> Sheet:
+    """How routes spread, and whether that depends on the question; last, of all data sets together."""
+    rows = _columns_of(results)
+    return _by_dataset(
+        "Measures of routing",
+        "",
+        results.datasets,
+        [(heading, [format(row[key], form) for row in rows]) for heading, (key, form) in MEASURES.items()],
+        last="all",
+    )
+
+
+def measures_of_runs_sheet(runs: Mapping[str, Mapping[str, float]]) -> Sheet:
+    """Runs in rows, measures in columns.
+
+    Args:
+        runs: label -> metrics of all data sets together; what the results of an earlier version lack is left empty.
+    """
+    cells = [
+        (label, [format(row[key], form) if key in row else "" for key, form in MEASURES.values()])
+        for label, row in runs.items()
+    ]
+    return Sheet("Measures of routing, all data sets together", "run", list(MEASURES), cells)
+
+
 def sheets(results: Results) -> list[Sheet]:
     """All that is shown of one benchmark."""
-    return [summary_sheet(results), cost_sheet(results), routes_sheet(results), shares_sheet(results)]
+    return [
+        summary_sheet(results),
+        cost_sheet(results),
+        routes_sheet(results),
+        shares_sheet(results),
+        measures_sheet(results),
+    ]
 
 
 def _columns_of(results: Results) -> list[Row]:
     return [*(results.datasets[name] for name in ordered(results.datasets)), results.mean]
 
 
-def _by_dataset(title: str, label: str, datasets: Iterable[str], rows: list[tuple[str, list[str]]]) -> Sheet:
-    """Data sets in columns, in groups, and their mean."""
+def _by_dataset(
+    title: str, label: str, datasets: Iterable[str], rows: list[tuple[str, list[str]]], last: str = "mean"
+) -> Sheet:
+    """Data sets in columns, in groups, and last their mean or what else is said of all of them."""
     names = ordered(datasets)
     groups = [("general", len(_among(names, GENERAL))), ("multi-hop", len(_among(names, MULTI_HOP)))]
     groups.append(("", len(names) + 1 - sum(count for _, count in groups)))
-    columns = [*(_SHORT.get(name, name) for name in names), "mean"]
+    columns = [*(_SHORT.get(name, name) for name in names), last]
     return Sheet(title, label, columns, rows, groups=[group for group in groups if group[1]])
 
 

@@ -9,7 +9,14 @@ from router_r1.datasets.flashrag import (
     questions_of_rows,
     read_questions,
 )
-from router_r1.datasets.parquet import Messages, check_parquet, parquet_schema, question_row, write_parquet
+from router_r1.datasets.parquet import (
+    Messages,
+    check_parquet,
+    kind_of_question,
+    parquet_schema,
+    question_row,
+    write_parquet,
+)
 from router_r1.datasets.selection import rows_from_flashrag
 from router_r1.datasets.source import CheckedSource, DatasetSource, Question, Questions, normalise_question
 
@@ -24,6 +31,7 @@ __all__ = [
     "Questions",
     "check_parquet",
     "flashrag_file",
+    "kind_of_question",
     "list_splits",
     "normalise_question",
     "parquet_schema",

@@ -2,6 +2,7 @@
 
 - `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it;
 - `extra_info.split` is what the row serves for, whatever file it came from: only "train" rows enter the cost window;
+- `ability`, veRL's column for the task's category, is the kind of question, or "qa" where nothing finer is known;
 - how the rows were drawn is in the file's metadata (`read_provenance`).
 """
 
@@ -22,25 +23,34 @@ if TYPE_CHECKING:
 
 Messages = list[dict[str, str]]  # [{"role": ..., "content": ...}]
 
+_ANY_KIND = "qa"
 _METADATA_KEY = b"router_r1"
 _ROWS_AT_ONCE = 4096  # a row holds its whole prompt, several kilobytes
 
 
-def question_row(item: Question, *, data_source: str, split: str, index: int, messages: Messages) -> dict[str, Any]:
+def question_row(
+    item: Question, *, data_source: str, split: str, index: int, messages: Messages, kind: str | None = None
+) -> dict[str, Any]:
     """One row in veRL's data format.
 
     Args:
         data_source: the group that metrics are reported by.
         index: unique over the whole file that the row goes into.
         messages: the rendered prompt.
+        kind: what the choice of a candidate may depend on; None if nothing finer than the data source is known.
     """
     return {
         "data_source": data_source,
         "prompt": messages,
-        "ability": "qa",
+        "ability": kind or _ANY_KIND,
         "reward_model": {"style": "rule", "ground_truth": {"target": list(item.golden_answers)}},
         "extra_info": {"split": split, "index": index, "id": item.id, "question": item.text},
     }
+
+
+def kind_of_question(ability: str | None, data_source: str) -> str:
+    """The kind that a row's `ability` names, or else its data source."""
+    return data_source if ability in (None, "", _ANY_KIND) else ability
 
 
 def parquet_schema() -> pa.Schema:

@@ -13,6 +13,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from verl.utils.profiler import simple_timer
 from verl.workers.rollout.llm_server import LLMServerClient
 
+from router_r1.datasets import kind_of_question
 from router_r1.errors import validated
 from router_r1.protocol import Trajectory
 from router_r1.rewards.rubric import RewardConfig, Rubric
@@ -103,11 +104,13 @@ class RouterAgentLoop(AgentLoopBase):
             cost = await services.cost(trajectory, train=row["extra_info"]["split"] == "train")
             golden_answers = list(row["reward_model"]["ground_truth"]["target"])
             reward = self._rubric.score(trajectory, golden_answers, pool=services.pool, cost=cost)
-        return self._output(trajectory, reward.reward, reward.as_metrics(), policy, timing)
+        kind = kind_of_question(row["ability"], row["data_source"])
+        return self._output(trajectory, kind, reward.reward, reward.as_metrics(), policy, timing)
 
     def _output(
         self,
         trajectory: Trajectory,
+        kind: str,
         reward: float,
         reward_metrics: dict[str, float],
         policy: EnginePolicy,
@@ -134,6 +137,8 @@ class RouterAgentLoop(AgentLoopBase):
                 "min_global_steps": versions[0],
                 "max_global_steps": versions[-1],
                 "route_error": errors[-1] if errors else "",
+                "kind": kind,
+                "first_candidate": trajectory.routes[0].candidate if trajectory.routes else "",
                 "turn_scores": [],
                 "tool_rewards": [],
             },

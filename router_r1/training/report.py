@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +13,28 @@ from rich.console import Console
 from rich.table import Table
 
 from router_r1.atomic import write_text
-from router_r1.runs import read_metrics
+from router_r1.measures import EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
+from router_r1.printable import printable
+from router_r1.runs import read_metrics, read_validation_measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # imported for real only when a picture is drawn
 
 _COLUMNS = {"EM": "em", "F1": "f1", "raw cost": "raw_cost", "routes": "routes", "format": "format_valid"}
-"""Heading -> measure of the closing table."""
+_ROUTING_COLUMNS = {
+    "share of the most used": TOP_SHARE,
+    "effective candidates": EFFECTIVE_CANDIDATES,
+    "bits on the first asked": KIND_INFORMATION,
+}
+"""Heading -> measure of the closing tables."""
+
+COLLAPSED_SHARE = 0.95
+COLLAPSE_STEPS = 5
+"""A step's share moves by some points with the questions drawn and comes back; one that lasts five does not by chance:
+they hold hundreds of routes. It is an eighth of the default run, so there is time left to stop it.
+"""
+_HELP = "docs/training.md#when-every-route-goes-to-one-candidate"
+_MEAN = "mean"
 
 Scores = Mapping[str, Mapping[str, float]]
 """Data source -> metric -> value."""
@@ -28,6 +45,7 @@ class StepLines:
 
     def __init__(self, metrics: Path, total_steps: int) -> None:
         self._path, self._total, self._offset = metrics, total_steps, 0
+        self._collapse = CollapseWatch()
 
     def new(self) -> list[str]:
         """The lines of the steps that were logged since the last call."""
@@ -47,17 +65,56 @@ class StepLines:
             lines.append(
                 f"step {step:>4}/{self._total}  reward {m['train/reward']:6.3f}  EM {m['train/em']:.3f}  "
                 f"raw cost {m['train/raw_cost']:6.1f}  routes {m['train/routes']:.2f}  "
+                f"top share {m['train/top_share']:.2f}  "
                 f"format {1 + m['train/format']:.3f}  entropy {m.get('actor/entropy', float('nan')):.3f}  "
                 f"{m['timing_s/step']:.1f} s"
             )
+            if warning := self._collapse.after(m):
+                lines.append(warning)
         if validation := validation_by_source(m):
-            parts = (f"{name} EM {row['em']:.3f} raw cost {row['raw_cost']:.1f}" for name, row in validation.items())
+            parts = [f"{name} EM {row['em']:.3f} raw cost {row['raw_cost']:.1f}" for name, row in validation.items()]
+            measures = read_validation_measures(self._path.parents[1], step)
+            if measures:
+                parts.append(f"top share {measures['val/top_share']:.2f}")
             lines.append(f"validation at step {step}: " + " · ".join(parts))
         return lines
 
 
+class CollapseWatch:
+    """Says, once in a run, that nearly all routes of the last steps go to one candidate of several."""
+
+    def __init__(self) -> None:
+        self._steps: deque[dict[str, float]] = deque(maxlen=COLLAPSE_STEPS)  # candidate -> routes per trajectory
+        self._has_warned = False
+
+    def after(self, metrics: Mapping[str, float]) -> str:
+        """A warning if there is one to give after a step with these metrics, else ""."""
+        prefix = "train/candidate/"
+        self._steps.append(
+            {
+                name.removeprefix(prefix): share * metrics["train/routes"]
+                for name, share in metrics.items()
+                if name.startswith(prefix)
+            }
+        )
+        routes = {name: sum(step[name] for step in self._steps) for name in self._steps[0]}
+        total = sum(routes.values())
+        if self._has_warned or len(self._steps) < COLLAPSE_STEPS or len(routes) < 2 or not total:
+            return ""
+        name = max(routes, key=lambda candidate: routes[candidate])
+        share = routes[name] / total
+        if share <= COLLAPSED_SHARE:
+            return ""
+        self._has_warned = True
+        percent = math.floor(100 * share + 1e-9)
+        return f"{percent} % of the routes of the last {COLLAPSE_STEPS} steps go to {printable(name)}: see {_HELP}"
+
+
 def validation_by_source(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Data source -> mean of each measure, from veRL's names (`val-aux/<source>/<measure>/mean@<n>`)."""
+    """Data source -> mean of each measure, from veRL's names (`val-aux/<source>/<measure>/mean@<n>`), and ours.
+
+    Ours are the measures of routing (`val/<source>/<measure>`).
+    """
     found: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         section, _, rest = name.partition("/")
@@ -65,9 +122,15 @@ def validation_by_source(metrics: Mapping[str, float]) -> dict[str, dict[str, fl
         measure, _, statistic = rest.rpartition("/")
         if section in ("val-core", "val-aux") and measure and statistic.startswith("mean@"):
             found.setdefault(source, {})[measure] = value
-    for row in found.values():
+    for source, row in found.items():
         row["format_valid"] = 1.0 + row["format"]
+        row.update(_measures(metrics, f"val/{source}/"))
     return {source: found[source] for source in sorted(found)}
+
+
+def _measures(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """The measures of routing among the metrics; none in what an earlier version wrote."""
+    return {name: metrics[prefix + name] for name in _ROUTING_COLUMNS.values() if prefix + name in metrics}
 
 
 def overall(by_source: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -76,63 +139,74 @@ def overall(by_source: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {measure: sum(row[measure] for row in rows) / len(rows) for measure in rows[0]}
 
 
+def validation_table(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """`validation_by_source`, and last their mean; in it the measures of routing are of all questions together."""
+    by_source = validation_by_source(metrics)
+    return {**by_source, _MEAN: overall(by_source) | _measures(metrics, "val/")} if by_source else {}
+
+
 def close(run_dir: Path, console: Console) -> None:
-    """Print the closing table, and write `summary.json` and `curves.png`."""
+    """Print the closing tables, and write `summary.json` and `curves.png`."""
     metrics = read_metrics(run_dir)
-    validated = {step: found for step, row in sorted(metrics.items()) if (found := validation_by_source(row))}
+    validated = {step: found for step, row in sorted(metrics.items()) if (found := validation_table(row))}
     if validated:
         first, last = min(validated), max(validated)
-        console.print(_table(first, validated[first], last, validated[last]))
-        summary = {
-            "steps": max(metrics),
-            "validation": {step: {**rows, "mean": overall(rows)} for step, rows in validated.items()},
-        }
+        title = f"before (step {first}) and after (step {last})"
+        console.print(_table(f"validation {title}", _COLUMNS, validated[first], validated[last]))
+        if TOP_SHARE in validated[last][_MEAN]:
+            console.print(_table(f"routing {title}", _ROUTING_COLUMNS, validated[first], validated[last], "all"))
+        summary = {"steps": max(metrics), "validation": validated}
         write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(metrics, run_dir / "curves.png")
     console.print(f"curves: {run_dir / 'curves.png'}")
 
 
-def _table(first: int, before: Scores, last: int, after: Scores) -> Table:
-    table = Table(title=f"validation before (step {first}) and after (step {last})")
+def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores, last: str = _MEAN) -> Table:
+    """Data sources in rows, and last, under the name given, what is said of all of them."""
+    table = Table(title=title)
     table.add_column("questions")
-    for heading in _COLUMNS:
+    for heading in columns:
         table.add_column(heading, justify="right")
-    rows = {source: (before.get(source), after[source]) for source in after}
-    rows["mean"] = (overall(before), overall(after))
-    for source, (old, new) in rows.items():
-        cells = [f"{old[m]:.3f} → {new[m]:.3f}" if old else f"{new[m]:.3f}" for m in _COLUMNS.values()]
-        table.add_row(source, *cells, end_section=source == list(after)[-1])
+    for source, new in after.items():
+        old = before.get(source, {})
+        cells = [f"{old[m]:.3f} → {new[m]:.3f}" if m in old else f"{new[m]:.3f}" for m in columns.values()]
+        table.add_row(last if source == _MEAN else source, *cells, end_section=source == list(after)[-2])
     return table
 
 
 def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
-    """Reward, EM, raw cost and entropy by step; validation as points where there is any."""
+    """Reward, EM, raw cost, entropy and the measures of routing by step; validation as points where there is any."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(18, 6.5), sharex=True, layout="constrained")
     panels = [
         ("reward", "train/reward", "reward"),
         ("exact match", "train/em", "em"),
         ("raw cost per question (micro-USD)", "train/raw_cost", "raw_cost"),
         ("policy entropy (nats per token)", "actor/entropy", None),
+        ("share of the most used candidate", f"train/{TOP_SHARE}", TOP_SHARE),
+        ("effective number of candidates", f"train/{EFFECTIVE_CANDIDATES}", EFFECTIVE_CANDIDATES),
+        ("kind and candidate asked first (bits)", f"train/{KIND_INFORMATION}", KIND_INFORMATION),
     ]
-    for axis, (title, name, measure) in zip(axes.flat, panels, strict=True):
+    *drawn, last = axes.flat
+    checks = {step: found for step in sorted(metrics) if (found := validation_table(metrics[step]))}
+    for axis, (title, name, measure) in zip(drawn, panels, strict=True):
         steps = [step for step in sorted(metrics) if name in metrics[step]]
         _line(axis, steps, [metrics[step][name] for step in steps], "training batch")
-        checks = {s: found for s in sorted(metrics) if (found := validation_by_source(metrics[s]))}
-        if measure and checks:
-            means = [overall(rows)[measure] for rows in checks.values()]
-            axis.plot(list(checks), means, "o--", label="validation mean")
-            for source in next(iter(checks.values())):
-                axis.plot(list(checks), [rows[source][measure] for rows in checks.values()], ".:", label=source)
+        known = {step: rows for step, rows in checks.items() if measure in rows[_MEAN]}
+        if measure and known:
+            axis.plot(list(known), [rows[_MEAN][measure] for rows in known.values()], "o--", label="validation")
+            for source in (source for source in next(iter(known.values())) if source != _MEAN):
+                axis.plot(list(known), [rows[source][measure] for rows in known.values()], ".:", label=source)
         axis.set_title(title)
         axis.grid(alpha=0.3)
-    axes[0, 1].legend(fontsize=8)
-    for axis in axes[1]:
         axis.set_xlabel("training step")
+        axis.tick_params(labelbottom=True)
+    last.axis("off")
+    last.legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
     # Matplotlib writes in place: the picture appears under its name only when it is whole.
     temporary = path.with_suffix(".tmp.png")
     figure.savefig(temporary, dpi=120)

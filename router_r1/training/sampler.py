@@ -6,21 +6,29 @@ where a step that cannot be trusted is refused, and where the trajectories' own 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
+from router_r1.atomic import write_text
 from router_r1.errors import BudgetSpent
+from router_r1.measures import route_measures
 from router_r1.routing.ledger import Ledger
+from router_r1.runs import validation_measures_file
 from router_r1.training.services import connect
 
 POLL_INTERVAL_S = 0.1
 """How often to look for finished trajectories; upstream's 2 s is most of a small model's step."""
+
+_CANDIDATE = "candidate/"
+_Member = TypeVar("_Member")
 
 
 class PoolUnreachable(RuntimeError):
@@ -34,14 +42,18 @@ class RolloutFailed(RuntimeError):
 class RouterReplayBuffer(ReplayBuffer):
     """Adds `train/...` metrics to each step, and stops the run when trajectories are missing or routes fail.
 
+    veRL drops what a sampler measures of a validation, so that the `val/...` metrics go into a file of their own.
+
     Of `trainer.v1.sampler.sampler_kwargs`: `max_failed_routes` is the largest share of failed routes in a step that is
-    still trained on, in [0, 1]; `samples_per_question` gives the trajectories per question of each partition.
+    still trained on, in [0, 1]; `samples_per_question` gives the trajectories per question of each partition; `run_dir`
+    is the run's folder.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "poll_interval": POLL_INTERVAL_S})
         self._max_failed_routes = float(self.sampler_kwargs["max_failed_routes"])
         self._samples_per_question = dict(self.sampler_kwargs["samples_per_question"])
+        self._validation = ValidationMeasures(Path(self.sampler_kwargs["run_dir"]))
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
@@ -60,8 +72,12 @@ class RouterReplayBuffer(ReplayBuffer):
         rows = [fields["reward_extra_info"] for fields in extra]
         errors = [fields["route_error"] for fields in extra if fields["route_error"]]
         refuse_outage(rows, errors, step=global_steps, limit=self._max_failed_routes)
+        sources = [str(source) for source in data["data_source"]]
+        if partition_id == "val":
+            self._validation.add(global_steps, extra, sources)
         if partition_id == "train":
-            metrics.update(trajectory_metrics(rows, [str(source) for source in data["data_source"]]))
+            metrics.update(trajectory_metrics(rows, sources))
+            metrics.update(routing_metrics("train", extra, sources))
             metrics.update(spending_metrics(ledger))
             mask = data["response_mask"].values()
             metrics["train/policy_tokens"] = int((mask == 1).sum())
@@ -103,15 +119,61 @@ def trajectory_metrics(rows: Sequence[dict[str, float]], sources: Sequence[str])
 
     Candidate counts become shares of all routes, and statuses shares of all trajectories.
     """
-    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for row, source in zip(rows, sources, strict=True):
-        groups["train"].append(row)
-        groups[f"train/{source}"].append(row)
     metrics: dict[str, float] = {}
-    for name, members in groups.items():
+    for name, members in _groups("train", rows, sources).items():
         routes = sum(r["routes"] for r in members)
         for key in members[0]:
             total = float(np.sum([r[key] for r in members]))
-            share_of = routes if key.startswith("candidate/") else len(members)
+            share_of = routes if key.startswith(_CANDIDATE) else len(members)
             metrics[f"{name}/{key}"] = total / share_of if share_of else 0.0
     return metrics
+
+
+def routing_metrics(section: str, extra: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> dict[str, float]:
+    """The measures of routing over all trajectories (`train/top_share`) and over each data source's.
+
+    Args:
+        section: the first part of the names.
+        extra: the `extra_fields` that the agent loop gave each trajectory.
+        sources: its data source.
+    """
+    metrics: dict[str, float] = {}
+    for name, members in _groups(section, extra, sources).items():
+        routes: Counter[str] = Counter()
+        for fields in members:
+            routes.update({k: int(v) for k, v in fields["reward_extra_info"].items() if k.startswith(_CANDIDATE)})
+        asked = [(fields["kind"], fields["first_candidate"]) for fields in members if fields["first_candidate"]]
+        metrics |= {f"{name}/{key}": value for key, value in route_measures(routes, asked).items()}
+    return metrics
+
+
+def _groups(section: str, members: Sequence[_Member], sources: Sequence[str]) -> dict[str, list[_Member]]:
+    """All of them under the section's name, and those of each data source under `<section>/<source>`."""
+    groups: dict[str, list[_Member]] = defaultdict(list)
+    for member, source in zip(members, sources, strict=True):
+        groups[section].append(member)
+        groups[f"{section}/{source}"].append(member)
+    return groups
+
+
+class ValidationMeasures:
+    """The measures of routing of each validation, in a file each (`runs.read_validation_measures`).
+
+    A validation may come in several batches: the file is written anew with each, so that the last one leaves it whole
+    before the trainer logs the validation.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._step: int | None = None
+        self._extra: list[Mapping[str, Any]] = []
+        self._sources: list[str] = []
+
+    def add(self, step: int, extra: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> None:
+        """A batch of the validation at `step`; the arguments are those of `routing_metrics`."""
+        if step != self._step:
+            self._step, self._extra, self._sources = step, [], []
+        self._extra += extra
+        self._sources += sources
+        measures = routing_metrics("val", self._extra, self._sources)
+        write_text(validation_measures_file(self._run_dir, step), json.dumps(measures, indent=2) + "\n")

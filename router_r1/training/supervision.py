@@ -115,7 +115,7 @@ def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
         while True:
             ended = _wait(trainer, 0.5)
             for line in lines.new():
-                console.print(line)
+                console.print(line, markup=False)
             if ended:
                 return trainer.returncode
     except KeyboardInterrupt:

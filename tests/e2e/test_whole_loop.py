@@ -56,6 +56,9 @@ def test_metrics_come_per_data_source_and_candidate_shares_add_up(ppo):
     assert len(shares) == 8
     assert sum(shares) == pytest.approx(1.0)
     assert {"train/world_1hop/em", "train/world_2hop/em"} <= set(row)
+    assert row["train/top_share"] == pytest.approx(max(shares))
+    assert 1 < row["train/effective_candidates"] <= 8
+    assert 0 < row["train/kind_information"] <= math.log2(6)
 
 
 def test_validation_runs_before_and_after_and_reports_every_measure_by_hop_count(ppo):
@@ -65,6 +68,7 @@ def test_validation_runs_before_and_after_and_reports_every_measure_by_hop_count
         by_source = validation_by_source(metrics[step])
         assert set(by_source) == {"world_1hop", "world_2hop"}
         assert {"em", "f1", "format", "raw_cost", "spend_usd", "routes", "turns"} <= set(by_source["world_1hop"])
+        assert {"top_share", "effective_candidates", "kind_information"} <= set(by_source["world_1hop"])
         lines = (ppo.folder / "validation" / f"{step}.jsonl").read_text().splitlines()
         assert len(lines) == VALIDATION_QUESTIONS, "a question was dropped"
     assert f"validation before (step 0) and after (step {STEPS})" in ppo.resumed.out

@@ -24,7 +24,10 @@ Render = Callable[[str], Messages]
 
 
 def world_rows(world: World, split: str, n: int, seed: int, *, render: Render, two_hop_share: float = 0.4) -> Rows:
-    """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too."""
+    """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too.
+
+    Their kind is the domain of the hop to be resolved first.
+    """
     return [
         question_row(
             Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
@@ -32,6 +35,7 @@ def world_rows(world: World, split: str, n: int, seed: int, *, render: Render, t
             split=split,
             index=index,
             messages=render(question.text),
+            kind=question.hops[0].domain,
         )
         for index, question in enumerate(world.generate(split, n, seed, two_hop_share))
     ]

@@ -194,6 +194,24 @@ def test_failed_routes_are_counted(bench, questions, candidates):
     assert results["datasets"]["easy"]["em"] == 0.8
 
 
+def test_a_policy_that_never_routes_is_told_from_one_that_chooses_by_the_question(bench, questions, policy):
+    """Both score alike here: only the measures of routing tell them apart."""
+    _, collapsed, _, first = bench(questions, out="first")
+    policy.experts = dict.fromkeys(("France", "Poland"), "Borealis-70B")
+    _, chosen, _, second = bench(questions, out="second")
+    one, other = (json.loads((folder / "results.json").read_text()) for folder in (first, second))
+    assert one["mean"]["em"] == other["mean"]["em"]
+    assert (one["mean"]["top_share"], one["mean"]["effective_candidates"]) == (1.0, 1.0)
+    assert (one["mean"]["kind_information"], other["datasets"]["easy"]["kind_information"]) == (0.0, 0.0)
+    assert other["datasets"]["wrong"]["top_share"] == 1.0
+    assert other["datasets"]["easy"]["top_share"] == 0.6
+    assert other["mean"]["top_share"] == 4 / 7
+    assert 0 < other["mean"]["kind_information"] < 1
+    for out, folder, cells in ((collapsed, first, ["1.000"] * 3), (chosen, second, ["0.600", "1.000", "0.571"])):
+        assert ["share", "of", "the", "most", "used", *cells] in [line.split() for line in out.splitlines()]
+        assert "share of the most used" in (folder / "report.html").read_text()
+
+
 def test_a_cached_reply_is_not_paid_again_and_costs_the_policy_as_much(bench, candidates, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     questions = write_questions(tmp_path / "test.parquet", {"easy": RIGHT})

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from router_r1.protocol import STOP_STRINGS
-from router_r1.training import agent_loop
+from router_r1.pool import Candidate, Price, RoutingPool
+from router_r1.protocol import STOP_STRINGS, Answer, Route, Search, Status, Trajectory, Turn
+from router_r1.rewards.rubric import score
+from router_r1.training import agent_loop, sampler
 
 pytestmark = pytest.mark.slow  # importing veRL takes seconds
 
@@ -115,3 +117,34 @@ def test_a_worker_imports_a_users_terms_once_and_not_once_per_trajectory(tmp_pat
     assert agent_loop.process_rubric(settings) is rubric
     assert (list(rubric.terms), rubric.weights, rubric.config.metric) == (["own"], {"own": 2.0}, "f1")
     assert agent_loop.process_rubric("{}") is not rubric
+
+
+# ---------------------------------------------------------------- what the sampler is told
+
+
+def asking(*candidates: str) -> Trajectory:
+    turns = [
+        Turn([1], [], "", Search(name, "who?"), route=Route(name, "who?", "Me"), observation="Me", observation_ids=[2])
+        for name in candidates
+    ]
+    return Trajectory([1], [*turns, Turn([3], [], "<answer> Me </answer>", Answer("Me"))], Status.ANSWERED)
+
+
+def test_the_measures_of_a_step_come_out_of_what_the_agent_loop_tells_of_its_trajectories():
+    price = Price(input=0, output=0)
+    made = [Candidate(name=n, model=n, price=price, descriptor=n, base_url="http://h/v1") for n in ("A-7B", "B-7B")]
+    pool = RoutingPool(name="two", candidates=tuple(made))
+    loop = object.__new__(agent_loop.RouterAgentLoop)  # its parts are an engine's
+    policy = agent_loop.EnginePolicy(Server(), {})
+    extra = []
+    for kind, asked in (("film", ["A-7B", "A-7B"]), ("music", ["B-7B", "A-7B"]), ("film", [])):
+        trajectory = asking(*asked)
+        reward = score(trajectory, ["Me"], pool=pool, cost=0.5)
+        output = loop._output(
+            trajectory, kind, reward.reward, reward.as_metrics(), policy, {"rollout": 1.0, "compute_score": 0.0}
+        )
+        extra.append(output.extra_fields)
+
+    metrics = sampler.routing_metrics("train", extra, ["nq"] * 3)
+
+    assert (metrics["train/top_share"], metrics["train/kind_information"]) == (0.75, 1.0)

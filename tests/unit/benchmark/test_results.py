@@ -57,6 +57,52 @@ def test_a_wrong_and_badly_formatted_answer_scores_0_under_em_and_f1_alike():
     assert (row["em"], row["f1"], row["format_ok"]) == (0.5, 0.5, 0.5)
 
 
+# ---------------------------------------------------------------- measures of routing
+
+
+def asking(candidate, source="nq", index=0, **changes):
+    made = record(source, index, **changes)
+    made["turns"][0]["route"]["candidate"] = candidate
+    return made
+
+
+def test_a_router_that_asks_one_candidate_of_many_for_everything_shows_in_every_row():
+    records = [asking("Atlas-7B", source, i) for source in ("nq", "popqa") for i in range(3)]
+    results = summarise(records, ["Atlas-7B", "Borealis-70B"])
+    for row in (*results.datasets.values(), results.mean):
+        assert (row["top_share"], row["effective_candidates"], row["kind_information"]) == (1.0, 1.0, 0.0)
+
+
+def test_a_candidate_for_each_data_set_shows_over_all_and_in_no_data_set_alone():
+    records = [asking("Atlas-7B", "nq", i) for i in range(4)] + [asking("Borealis-70B", "popqa", i) for i in range(4)]
+    results = summarise(records, ["Atlas-7B", "Borealis-70B"])
+    assert [row["kind_information"] for row in results.datasets.values()] == [0.0, 0.0]
+    assert (results.mean["top_share"], results.mean["effective_candidates"]) == (0.5, 2.0)
+    assert results.mean["kind_information"] == 1.0
+
+
+def test_kinds_within_a_data_set_count_where_the_questions_have_some():
+    kinds = {"film": "Atlas-7B", "music": "Borealis-70B"}
+    records = [asking(name, "nq", i, kind=kind) for i, (kind, name) in enumerate(kinds.items())]
+    assert summarise(records, list(kinds.values())).datasets["nq"]["kind_information"] == 1.0
+
+
+def test_only_the_candidate_asked_first_depends_on_the_kind_and_all_routes_count_as_routes():
+    both = [asking(name, source) for name, source in (("Atlas-7B", "nq"), ("Borealis-70B", "popqa"))]
+    for made in both:
+        second = {**made["turns"][0], "route": {**made["turns"][0]["route"], "candidate": "Coda-1B"}}
+        made["turns"].insert(1, second)
+    mean = summarise(both, ["Atlas-7B", "Borealis-70B", "Coda-1B"]).mean
+    assert (mean["kind_information"], mean["top_share"]) == (1.0, 0.5)
+
+
+def test_without_any_route_all_three_are_0():
+    made = record()
+    made["turns"][0]["route"] = None
+    row = summarise([made], ["Atlas-7B"]).mean
+    assert (row["top_share"], row["effective_candidates"], row["kind_information"]) == (0.0, 0.0, 0.0)
+
+
 # ---------------------------------------------------------------- intervals
 
 
@@ -137,6 +183,23 @@ def test_the_papers_figures_can_stand_beside_them_with_their_source(runs, tmp_pa
     assert row[2:] == ["0.388", "0.706", "0.384", "0.352", "0.434", "0.138", "0.512", "0.416"]
     assert "arXiv:2506.09033" in out
     assert "means do not compare" in out
+
+
+def test_runs_are_compared_by_their_measures_of_routing_and_an_older_run_has_none(runs, tmp_path, capsys):
+    file = tmp_path / "cheap" / "results.json"
+    found = json.loads(file.read_text())
+    for row in (*found["datasets"].values(), found["mean"]):
+        for key in ("top_share", "effective_candidates", "kind_information"):
+            del row[key]
+    file.write_text(json.dumps(found))
+    assert compare([*runs, "--out", str(tmp_path / "both")]) == 0
+    out = capsys.readouterr().out.partition("Measures of routing")[2]
+    lines = [line.split() for line in out.splitlines()]
+    assert ["cheap"] in lines
+    assert ["expensive", "1.000", "1.00", "0.000"] in lines
+    rows = {row["run"]: row for row in csv.DictReader((tmp_path / "both" / "comparison.csv").open())}
+    assert [rows[run]["top_share"] for run in ("cheap", "expensive")] == ["", "1.0"]
+    assert rows["expensive"]["kind_information"] == "0.0"
 
 
 @pytest.mark.parametrize("base", ["qwen", "llama"])

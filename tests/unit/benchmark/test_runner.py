@@ -46,6 +46,7 @@ def questions_of(sizes: list[int]) -> list[PromptedQuestion]:
         PromptedQuestion(
             Question(str(i), f"q{number}-{i}", (f"q{number}-{i}",)),
             f"set {number}/é",
+            "any kind",
             i,
             [{"content": f"q{number}-{i}"}],
             "",

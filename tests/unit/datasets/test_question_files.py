@@ -9,6 +9,7 @@ import pytest
 from router_r1.datasets import (
     Question,
     check_parquet,
+    kind_of_question,
     list_splits,
     parquet_schema,
     question_row,
@@ -157,6 +158,15 @@ def test_a_repeated_index_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not unique"):
         write_parquet([make_row(0), make_row(0)], tmp_path / "val.parquet")
     assert not (tmp_path / "val.parquet").exists()
+
+
+def test_the_kind_of_a_question_is_the_ability_of_its_row_or_else_its_data_source():
+    item = Question("1", "who sang it", ("Ada",))
+    shared = {"data_source": "nq", "split": "val", "index": 0, "messages": []}
+    assert question_row(item, kind="music", **shared)["ability"] == "music"
+    assert question_row(item, **shared)["ability"] == "qa"
+    kinds = [kind_of_question(ability, "nq") for ability in ("music", "qa", "", None)]
+    assert kinds == ["music", "nq", "nq", "nq"]
 
 
 @pytest.mark.parametrize("column", ["data_source", "prompt", "ability", "reward_model", "extra_info"])

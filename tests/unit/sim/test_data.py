@@ -41,7 +41,7 @@ def test_a_world_row_holds_prompt_and_golden_answer(world_folder):
         assert message["role"] == "user"
         assert question.text in message["content"]
         assert "Omni-72B" in message["content"]
-        assert row["ability"] == "qa"
+        assert row["ability"] == question.hops[0].domain
 
 
 def test_train_and_val_files_share_no_question(world_folder):

@@ -17,7 +17,21 @@ def validation(source: str, em: float, fmt: float = 0.0) -> dict[str, float]:
 
 def training(em: float) -> dict[str, float]:
     names = ("reward", "em", "raw_cost", "routes")
-    return {f"train/{n}": em for n in names} | {"train/format": -0.25, "actor/entropy": 0.7, "timing_s/step": 2.0}
+    others = {"train/format": -0.25, "actor/entropy": 0.7, "timing_s/step": 2.0, "train/candidate/A": 1.0}
+    return {f"train/{n}": em for n in names} | others | routing("train", 0.75)
+
+
+def routing(section: str, share: float) -> dict[str, float]:
+    return {
+        f"{section}/top_share": share,
+        f"{section}/effective_candidates": 2.0,
+        f"{section}/kind_information": 0.5,
+    }
+
+
+def shared(routes: float = 1.0, **candidates: float) -> dict[str, float]:
+    """A step's metrics: each candidate's share of the routes."""
+    return training(0.5) | {"train/routes": routes} | {f"train/candidate/{name}": x for name, x in candidates.items()}
 
 
 def test_validation_measures_are_read_from_verls_names_whatever_section_they_stand_in():
@@ -45,7 +59,92 @@ def test_a_line_appears_for_each_finished_step_and_only_once(tmp_path):
     assert "step    3/40" in line
     assert "EM 0.250" in line
     assert "format 0.750" in line
+    assert "top share 0.75" in line
     assert lines.new() == []
+
+
+def test_a_line_of_a_validation_tells_the_share_of_the_most_used_candidate(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "metrics" / "0.jsonl").write_text(json.dumps({"step": 0, "data": validation("nq", 0.5)}) + "\n")
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(routing("val", 0.99)))
+
+    (line,) = report.StepLines(tmp_path / "metrics" / "0.jsonl", total_steps=40).new()
+
+    assert line == "validation at step 0: nq EM 0.500 raw cost 10.0 · top share 0.99"
+
+
+# ---------------------------------------------------------------- one candidate for everything
+
+HELP = "docs/training.md#when-every-route-goes-to-one-candidate"
+
+
+def warnings_after(*steps: dict[str, float]) -> list[str]:
+    watch = report.CollapseWatch()
+    return [watch.after(step) for step in steps]
+
+
+def test_a_run_whose_routes_all_go_to_one_candidate_says_so_once_after_five_steps(tmp_path):
+    file = tmp_path / "0.jsonl"
+    lines = report.StepLines(file, total_steps=40)
+    steps = [json.dumps({"step": s, "data": shared(A=0.008, B=0.992)}) + "\n" for s in range(1, 13)]
+
+    file.write_text("".join(steps[:4]))
+    assert len(lines.new()) == 4
+    file.write_text("".join(steps))
+    shown = lines.new()
+
+    assert shown[1] == f"99 % of the routes of the last 5 steps go to B: see {HELP}"
+    assert len(shown) == 8 + 1, "it is told once"
+
+
+def test_the_place_that_a_warning_names_is_there(project_root):
+    file, _, anchor = HELP.partition("#")
+    headings = [line for line in (project_root / file).read_text().splitlines() if line.startswith("## ")]
+
+    assert anchor in [heading.removeprefix("## ").lower().replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [shared(A=1.0, B=0.0)] * 4,
+        [shared(A=0.95, B=0.05)] * 9,
+        [shared(A=1.0, B=0.0), shared(A=0.0, B=1.0)] * 9,
+        [shared(A=1.0)] * 9,
+        [shared(routes=0.0, A=0.0, B=0.0)] * 9,
+    ],
+    ids=["fewer steps than a window", "at the limit", "another each step", "a pool of one", "no routes"],
+)
+def test_no_warning_is_given_for(steps):
+    assert not any(warnings_after(*steps))
+
+
+def test_a_run_that_comes_to_it_later_is_warned_when_a_whole_window_has():
+    told = warnings_after(*[shared(A=0.5, B=0.5)] * 6, *[shared(A=0.97, B=0.03)] * 6)
+
+    assert [bool(warning) for warning in told] == [False] * 10 + [True, False]
+
+
+def test_steps_weigh_by_their_routes():
+    few, many = shared(routes=0.01, A=0.0, B=1.0), shared(routes=2.0, A=1.0, B=0.0)
+
+    assert "go to A" in warnings_after(few, *[many] * 4)[-1]
+
+
+# ---------------------------------------------------------------- the end
+
+
+def test_measures_of_routing_in_the_mean_of_a_validation_are_of_all_questions_and_no_means():
+    metrics = validation("a", 0.2) | validation("b", 0.6)
+    metrics |= routing("val", 0.5) | routing("val/a", 1.0) | routing("val/b", 1.0)
+
+    rows = report.validation_table(metrics)
+
+    assert list(rows) == ["a", "b", "mean"]
+    assert [row["top_share"] for row in rows.values()] == [1.0, 1.0, 0.5]
+    assert rows["mean"]["em"] == pytest.approx(0.4)
+    assert report.validation_table({"actor/lr": 1.0}) == {}
 
 
 def test_closing_writes_table_summary_and_picture(tmp_path):
@@ -56,7 +155,31 @@ def test_closing_writes_table_summary_and_picture(tmp_path):
 
     report.close(tmp_path, console)
 
-    assert "0.300 → 0.900" in console.export_text()
+    text = console.export_text()
+    assert "0.300 → 0.900" in text
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["validation"]["2"]["mean"]["em"] == 0.9
+    assert "routing before" not in text, "an earlier version measured none"
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_closing_shows_routing_before_and_after_where_it_was_measured(tmp_path):
+    """The first validation is of an earlier version, as in a run that was resumed after an update."""
+    for folder in ("metrics", "validation"):
+        (tmp_path / folder).mkdir()
+    rows = [(0, validation("nq", 0.3)), (1, training(0.4)), (2, training(0.6) | validation("nq", 0.9))]
+    (tmp_path / "metrics" / "0.jsonl").write_text("".join(json.dumps({"step": s, "data": d}) + "\n" for s, d in rows))
+    measured = routing("val", 0.625) | routing("val/nq", 0.625)
+    (tmp_path / "validation" / "2.json").write_text(json.dumps(measured))
+    console = Console(record=True, width=140)
+
+    report.close(tmp_path, console)
+    after_update = console.export_text()
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(measured | routing("val", 0.25)))
+    report.close(tmp_path, console)
+
+    assert "routing before (step 0) and after (step 2)" in after_update
+    assert "0.625" in after_update
+    (over_all,) = [line for line in console.export_text().splitlines() if "0.250 → 0.625" in line]
+    assert over_all.split()[1] == "all"
+    assert json.loads((tmp_path / "summary.json").read_text())["validation"]["2"]["mean"]["kind_information"] == 0.5

@@ -85,3 +85,15 @@ def test_an_installed_package_has_no_commit_even_inside_somebody_elses_repositor
     installed.mkdir(parents=True)
     monkeypatch.setattr(runs, "project_root", lambda: installed)
     assert runs.provenance()["commit"] is None
+
+
+def test_the_measures_of_a_validation_join_the_metrics_of_its_step_and_of_no_other(tmp_path):
+    metric_file(tmp_path, 0, [(0, {"val-aux/nq/em/mean@1": 0.5}), (1, {"em": 0.1}), (2, {"val-aux/nq/em/mean@1": 0.9})])
+    for step in (0, 1):  # that of step 1 was left by a start that validated there
+        file = runs.validation_measures_file(tmp_path, step)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"val/top_share": 0.25}))
+
+    rows = runs.read_metrics(tmp_path)
+
+    assert [row.get("val/top_share") for row in rows.values()] == [0.25, None, None]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from router_r1 import runs
 from router_r1.training import sampler
 
 
@@ -45,6 +46,49 @@ def test_candidate_metrics_are_shares_of_all_routes_not_means_over_trajectories(
 
 def test_candidate_shares_of_a_batch_without_routes_are_zero():
     assert sampler.trajectory_metrics([row(routes=0)], ["x"])["train/candidate/a"] == 0.0
+
+
+# ---------------------------------------------------------------- measures of routing
+
+
+def fields(kind: str, *asked: str) -> dict[str, object]:
+    """What the agent loop tells of a trajectory that asked these candidates, in this order."""
+    counts = {name: float(asked.count(name)) for name in ("a", "b")}
+    info = row(routes=len(asked), **counts)
+    return {"kind": kind, "first_candidate": asked[0] if asked else "", "reward_extra_info": info}
+
+
+def test_measures_of_routing_are_of_the_whole_batch_and_of_each_data_source():
+    extra = [fields("film", "a", "b"), fields("music", "b", "b"), fields("film", "a"), fields("music")]
+
+    metrics = sampler.routing_metrics("train", extra, ["nq", "nq", "hotpotqa", "hotpotqa"])
+
+    assert metrics["train/top_share"] == 0.6
+    assert metrics["train/effective_candidates"] == pytest.approx(0.6**-0.6 * 0.4**-0.4)
+    assert metrics["train/kind_information"] == pytest.approx(0.9183, abs=1e-4), (
+        "a trajectory without a route is left out"
+    )
+    assert metrics["train/nq/kind_information"] == 1.0
+    assert (metrics["train/hotpotqa/top_share"], metrics["train/hotpotqa/kind_information"]) == (1.0, 0.0)
+
+
+def test_a_batch_without_a_route_has_measures_of_0():
+    metrics = sampler.routing_metrics("train", [fields("film")], ["nq"])
+
+    assert set(metrics.values()) == {0.0}
+
+
+def test_a_validation_of_several_batches_is_measured_as_one_and_the_next_one_anew(tmp_path):
+    measures = sampler.ValidationMeasures(tmp_path)
+    measures.add(0, [fields("film", "a")], ["nq"])
+    measures.add(0, [fields("music", "b")], ["nq"])
+    measures.add(20, [fields("film", "a")], ["nq"])
+
+    first, second = (runs.read_validation_measures(tmp_path, step) for step in (0, 20))
+
+    assert (first["val/top_share"], first["val/kind_information"]) == (0.5, 1.0)
+    assert (second["val/nq/top_share"], second["val/kind_information"]) == (1.0, 0.0)
+    assert runs.read_validation_measures(tmp_path, 40) == {}
 
 
 def test_a_step_in_which_too_many_routes_failed_is_refused_with_the_figures_and_the_cause():
