@@ -116,9 +116,7 @@ class Rubric:
         for name, term in self.terms.items():
             _check_term(source, f"terms.{name}", term)
         if linear_cost_term in self.terms.values() and self.config.cost_full is None:
-            remedy = (
-                "is needed by linear_cost: the raw cost at which it is 0, such as that of two of the dearest replies"
-            )
+            remedy = "is needed by linear_cost: the raw cost at which it is 0"
             raise ConfigError(source, "cost_full", None, remedy)
         self._asked = {name: plugins.asked_of(term, ARGUMENTS) for name, term in self.terms.items()}
         for name, weight in self.weights.items():
