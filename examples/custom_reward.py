@@ -12,7 +12,7 @@ from __future__ import annotations
 from router_r1.pool.schema import RoutingPool
 from router_r1.protocol import Status, Trajectory, Turn, parse_turn
 from router_r1.rewards.rubric import Reward, RewardConfig, Rubric
-from router_r1.rewards.terms import BUILT_IN
+from router_r1.rewards.terms import PAPERS
 
 GOLDEN_ANSWERS = ["Paris"]
 POOL = RoutingPool.model_validate(
@@ -51,7 +51,7 @@ def main() -> None:
     config = RewardConfig(cost_coe=0.2)
     rubrics = {
         "the paper's reward": Rubric.from_config(config),
-        "with brevity": Rubric({**BUILT_IN, "brevity": brevity}, config=config),
+        "with brevity": Rubric({**PAPERS, "brevity": brevity}, config=config),
     }
     trajectories = {"short": answered("I know it."), "long": answered("Let me think about it once more. " * 20)}
     for title, rubric in rubrics.items():

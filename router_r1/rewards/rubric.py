@@ -17,7 +17,7 @@ from router_r1.errors import ConfigError
 from router_r1.protocol import InvalidSearch, Search, Status, Trajectory, Turn
 from router_r1.rewards.format import check_format
 from router_r1.rewards.outcome import exact_match, f1_score
-from router_r1.rewards.terms import ARGUMENTS, BUILT_IN, Term, TermArguments
+from router_r1.rewards.terms import ARGUMENTS, BUILT_IN, PAPERS, Term, TermArguments, linear_cost_term
 
 if TYPE_CHECKING:
     from router_r1.pool.schema import RoutingPool
@@ -34,7 +34,9 @@ class RewardConfig(BaseModel):
     """alpha: weight of the cost term against the outcome; 0 = accuracy alone."""
     cost_gate: Literal["correct_only", "always"] = "correct_only"
     """Who earns for being cheap: trajectories with m > 0, or all."""
-    terms: dict[str, str] = Field(default_factory=lambda: {name: name for name in BUILT_IN}, min_length=1)
+    cost_full: float | None = Field(default=None, gt=0.0)
+    """Raw cost, in micro-USD of output, from which on the term `linear_cost` is 0."""
+    terms: dict[str, str] = Field(default_factory=lambda: {name: name for name in PAPERS}, min_length=1)
     """Name of each term -> a name of `terms.BUILT_IN`, or the dotted path of a function; the reward is their sum."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Name of a term -> what its value is multiplied by; 1 for each that is not here."""
@@ -113,6 +115,9 @@ class Rubric:
         self.config = config or RewardConfig()
         for name, term in self.terms.items():
             _check_term(source, f"terms.{name}", term)
+        if linear_cost_term in self.terms.values() and self.config.cost_full is None:
+            remedy = "is needed by linear_cost: the raw cost at which it is 0"
+            raise ConfigError(source, "cost_full", None, remedy)
         self._asked = {name: plugins.asked_of(term, ARGUMENTS) for name, term in self.terms.items()}
         for name, weight in self.weights.items():
             if name not in self.terms:

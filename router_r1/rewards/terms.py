@@ -1,4 +1,4 @@
-"""What a term of the reward may ask for, and the three terms of the paper's reward.
+"""What a term of the reward may ask for; the three terms of the paper's reward, and another for cost.
 
 A term is a plain function of what it asks for by name, and returns a number. Of a user's own, for example:
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypedDict
+
+from router_r1.rewards.cost import NEUTRAL
 
 if TYPE_CHECKING:
     from router_r1.pool.schema import RoutingPool
@@ -52,10 +54,27 @@ def outcome_term(format_error: str, outcome: float, config: RewardConfig) -> flo
 
 def cost_term(format_error: str, outcome: float, cost: float, config: RewardConfig) -> float:
     """alpha c; 0 for a broken format, and for m = 0 if only the correct earn for being cheap."""
-    if format_error or (outcome == 0.0 and config.cost_gate == "correct_only"):
-        return 0.0
-    return config.cost_coe * cost
+    return config.cost_coe * cost if _earns_for_cost(format_error, outcome, config) else 0.0
 
 
-BUILT_IN: Mapping[str, Term] = {"format": format_term, "outcome": outcome_term, "cost": cost_term}
-"""The terms that a configuration can name by a single word; together, the paper's reward."""
+def linear_cost_term(
+    format_error: str, outcome: float, trajectory: Trajectory, raw_cost: float, config: RewardConfig
+) -> float:
+    """The same with c = 1 - min(raw cost / `cost_full`, 1): what a route costs counts alike whatever was asked before.
+
+    With a failed route c is 0.5, as in the window: an outage saves nothing.
+    """
+    assert config.cost_full is not None  # the rubric has checked it
+    c = NEUTRAL if trajectory.failed_routes else 1.0 - min(raw_cost / config.cost_full, 1.0)
+    return config.cost_coe * c if _earns_for_cost(format_error, outcome, config) else 0.0
+
+
+def _earns_for_cost(format_error: str, outcome: float, config: RewardConfig) -> bool:
+    return not format_error and (outcome != 0.0 or config.cost_gate == "always")
+
+
+PAPERS: Mapping[str, Term] = {"format": format_term, "outcome": outcome_term, "cost": cost_term}
+"""The terms which together are the paper's reward."""
+
+BUILT_IN: Mapping[str, Term] = {**PAPERS, "linear_cost": linear_cost_term}
+"""The terms that a configuration can name by a single word."""

@@ -58,6 +58,8 @@ def test_a_mapping_becomes_a_configuration():
         ({"cost_gate": "never"}, "cost_gate"),
         ({"alpha": 0.6}, "alpha"),
         ({"terms": {}}, "terms"),
+        ({"terms": {"cost": "linear_cost"}}, "cost_full"),
+        ({"cost_full": 0.0}, "cost_full"),
         ({"terms": {"cost": None}}, "terms.cost"),
         ({"weights": {"brevity": 0.1}}, "weights.brevity"),
         ({"weights": {"cost": float("inf")}}, "weights.cost"),
@@ -71,6 +73,34 @@ def test_a_wrong_configuration_is_one_line_that_names_source_and_key(mapping, ke
     assert caught.value.key == key
     assert str(caught.value).startswith("train.yaml")
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- a cost term that is linear in money
+
+
+def linear(**settings) -> RewardConfig:
+    terms = {"format": "format", "outcome": "outcome", "cost": "linear_cost"}
+    return RewardConfig(terms=terms, cost_full=50.0, **settings)
+
+
+@pytest.mark.parametrize(("raw_cost", "c"), [(0.0, 1.0), (5.0, 0.9), (25.0, 0.5), (50.0, 0.0), (500.0, 0.0)])
+def test_equal_costs_earn_equal_whatever_came_before(pool, raw_cost, c):
+    for window in (0.0, 1.0):  # what the paper's term would make of it
+        reward = scored(pool, routed(raw_cost=raw_cost), said(TELL), config=linear(cost_coe=0.4), cost=window)
+        assert reward.reward == pytest.approx(0.6 + 0.4 * c)
+
+
+def test_linear_cost_is_gated_like_the_papers(pool):
+    wrong = (routed(raw_cost=0.0), said(TELL))
+    for gate, earned in (("correct_only", 0.0), ("always", 0.4)):
+        config = linear(cost_coe=0.4, cost_gate=gate)
+        assert scored(pool, *wrong, golden=("Lyon",), config=config).reward == pytest.approx(earned)
+        assert scored(pool, said("Paris"), config=config).reward == -1.0
+
+
+def test_an_outage_saves_nothing_in_linear_cost(pool):
+    reward = scored(pool, failed(), said(TELL), config=linear(cost_coe=0.4))
+    assert reward.terms["cost"] == pytest.approx(0.4 * 0.5)
 
 
 # ---------------------------------------------------------------- the paper's three terms
