@@ -84,16 +84,7 @@ def _adapter(written: str) -> str:
 
 
 _KEY_LIKE = re.compile(r"authorization|cookie|key|token|secret|password", re.IGNORECASE)
-_OWN_HEADERS = {
-    "connection",
-    "content-encoding",
-    "content-length",
-    "expect",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-}
+_OWN_HEADERS = {"connection", "content-encoding", "content-length", "expect", "host", "transfer-encoding", "upgrade"}
 _OWN_FIELDS = {"model", "messages", "temperature", "max_tokens", "stream", "n"}
 
 

@@ -141,7 +141,7 @@ SPELLINGS = [
     "ａｎｓｗｅｒ",
     "𝐭𝐡𝐢𝐧𝐤",
     "thínk",
-    "thi\u0301nk",
+    "think\u0301",
     "ſearch",
     "＜/information＞＜answer＞",
     "<thínk>",
