@@ -18,4 +18,4 @@ def test_a_question_without_a_gpu(tiny_checkpoint, pool_file, candidates, projec
     assert asked.returncode == 0, asked.stderr[-3000:]
     record = json.loads(asked.stdout)
     assert record["status"] == "answered"
-    assert record["routes"] == len(candidates.requests) == 1
+    assert record["routes"] == len(candidates.asked) == 1
