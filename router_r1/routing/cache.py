@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _FORMAT = 1
 _BUSY_TIMEOUT_S = 60.0
+_GATHER_S = 0.02
+"""Replies of so many seconds are written in one transaction, which costs as much as that of one reply."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, created REAL NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL, query TEXT NOT NULL,
@@ -80,13 +82,23 @@ class CacheFile:
         rows = self._run(lambda db: db.execute(f"SELECT {columns} FROM replies WHERE key = ?", (key,)).fetchall())
         return Reply(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
 
-    def put(self, entry: Entry) -> None:
-        """Keep a reply; it replaces an earlier one."""
-        reply = entry.reply
-        said = (reply.text, reply.prompt_tokens, reply.completion_tokens, reply.usage_estimated)
-        values = (entry.key, time.time(), entry.endpoint, entry.model, entry.query, *said)
-        marks = ", ".join("?" * len(values))
-        self._run(lambda db: db.execute(f"INSERT OR REPLACE INTO replies VALUES ({marks})", values))
+    def put(self, *entries: Entry) -> None:
+        """Keep replies, all or none; each replaces an earlier one. A lone surrogate cannot be stored; without it, it
+        would be another text: such an entry is left out.
+        """
+        rows = [row for entry in entries if (row := _row(entry)) is not None]
+
+        def insert(database: sqlite3.Connection) -> None:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.executemany(f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 9)})", rows)
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+
+        if rows:
+            self._run(insert)
 
     def stats(self) -> list[tuple[str, str, int, int, int, float, float]]:
         """Per endpoint and model: replies, prompt and completion tokens, oldest and newest (Unix time)."""
@@ -153,6 +165,17 @@ class CacheFile:
             yield
 
 
+def _row(entry: Entry) -> tuple[Any, ...] | None:
+    """The columns of an entry; None if it cannot be stored."""
+    reply = entry.reply
+    texts = (entry.endpoint, entry.model, entry.query, reply.text)
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return None
+    return (entry.key, time.time(), *texts, reply.prompt_tokens, reply.completion_tokens, reply.usage_estimated)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)  # nobody else's to read; SQLite's own files beside it take its mode
     database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -187,7 +210,7 @@ def _is_sound(path: Path) -> bool:
 class ReplyCache:
     """The cache of one service. Neither a slow disk nor another process that locks the file holds up a route:
 
-    reading and writing have a thread each, and what is not written yet is found in memory.
+    reading and writing have a thread each; what is not written yet is found in memory, and written together.
     """
 
     def __init__(self, path: str | Path | None, *, reads: bool, writes: bool) -> None:
@@ -195,26 +218,33 @@ class ReplyCache:
         self._reader, self._writer = _Worker(self._path, self._tell), _Worker(self._path, self._tell)
         self._told = False
         self._reads, self._writes = reads, writes
-        self._unwritten: dict[str, Reply] = {}
-        self._writing: set[asyncio.Task[None]] = set()
+        self._unwritten: dict[str, Entry] = {}
+        self._writing: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> Reply | None:
         """The reply under this key; None if there is none, or none can be read."""
         if not self._reads:
             return None
-        return self._unwritten.get(key) or await self._reader.run(lambda file: file.get(key))
+        if (entry := self._unwritten.get(key)) is not None:
+            return entry.reply
+        return await self._reader.run(lambda file: file.get(key))
 
     def put(self, entry: Entry) -> None:
         """Keep a reply, if it can be kept; it is written later."""
         if self._writes:
-            self._unwritten[entry.key] = entry.reply
-            writing = asyncio.create_task(self._write(entry))
-            self._writing.add(writing)
-            writing.add_done_callback(self._writing.discard)
+            self._unwritten[entry.key] = entry
+            if self._writing is None:
+                self._writing = asyncio.create_task(self._write())
 
-    async def _write(self, entry: Entry) -> None:
-        await self._writer.run(lambda file: file.put(entry))
-        self._unwritten.pop(entry.key, None)
+    async def _write(self) -> None:
+        while self._unwritten:
+            await asyncio.sleep(_GATHER_S)
+            entries = list(self._unwritten.values())
+            await self._writer.run(lambda file, entries=entries: file.put(*entries))  # type: ignore[misc]
+            for entry in entries:
+                if self._unwritten[entry.key] is entry:  # else it has been replaced meanwhile
+                    del self._unwritten[entry.key]
+        self._writing = None
 
     def _tell(self, fault: Exception) -> None:
         if not self._told:
@@ -223,7 +253,8 @@ class ReplyCache:
 
     async def aclose(self) -> None:
         """Write what is left."""
-        await asyncio.gather(*self._writing)
+        if self._writing:
+            await self._writing
         await self._reader.aclose()
         await self._writer.aclose()
 
@@ -242,8 +273,6 @@ class _Worker:
             return None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, action, self._file)
-        except UnicodeError:  # a lone surrogate cannot be stored; without it, it would be another text
-            return None
         except (sqlite3.Error, OSError) as fault:
             self._on_fault(fault)
             return None
