@@ -15,8 +15,10 @@ from verl.workers.rollout.llm_server import LLMServerClient
 
 from router_r1.datasets import kind_of_question
 from router_r1.errors import validated
+from router_r1.pool import RoutingPool
 from router_r1.protocol import Trajectory
 from router_r1.rewards.rubric import RewardConfig, Rubric
+from router_r1.rollout.exploration import ExplorationConfig, ExploringPolicy, dealt_candidate
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Finish, Generation
 from router_r1.training.services import connect
@@ -37,13 +39,27 @@ class EnginePolicy:
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
+        return await self._generate(token_ids, request_id, max_tokens=max_tokens, stop=list(stop))
+
+    async def force(self, token_ids: Sequence[int], token_id: int, *, request_id: str) -> Generation:
+        """One given token; its log-prob is the policy's as long as the engine gives raw ones."""
+        return await self._generate(token_ids, request_id, max_tokens=1, stop=[], allowed_token_ids=[token_id])
+
+    @property
+    def model_version(self) -> int:
+        """Steps that the weights had seen which made the latest generation; 0 if the engine does not say."""
+        return self.model_versions[-1] if self.model_versions else 0
+
+    async def _generate(
+        self, token_ids: Sequence[int], request_id: str, *, max_tokens: int, **params: Any
+    ) -> Generation:
         output = await self._server.generate(
             request_id=request_id,
             prompt_ids=list(token_ids),
             sampling_params={
                 **self._sampling_params,
+                **params,
                 "max_tokens": max_tokens,
-                "stop": list(stop),
                 "include_stop_str_in_output": True,
                 "skip_special_tokens": False,  # the engine looks for stop strings in the text that the loop reads
             },
@@ -78,6 +94,7 @@ class RouterAgentLoop(AgentLoopBase):
             max_response_length=self.rollout_config.response_length,
         )
         self._rubric = process_rubric(json.dumps(OmegaConf.to_container(settings.reward)))
+        self._exploration = ExplorationConfig(**settings.exploration)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """Roll out one row of the data set and score it.
@@ -87,13 +104,15 @@ class RouterAgentLoop(AgentLoopBase):
         services = await self.loop.run_in_executor(None, connect)
         timing: dict[str, float] = {}
         policy = EnginePolicy(self.server_manager, sampling_params)
+        is_training = row["extra_info"]["split"] == "train"
+        exploring = self._exploring(policy, services.pool, row) if is_training and self._exploration.is_on else None
         prompt_ids = await self.loop.run_in_executor(
             None, self.continuous_token_builder.build_initial_tokens, list(row["raw_prompt"])
         )
         with simple_timer("rollout", timing):
             trajectory = await run_trajectory(
                 prompt_ids,
-                policy=policy,
+                policy=exploring or policy,
                 dispatcher=services,
                 pool=services.pool,
                 tokenizer=self.tokenizer,
@@ -101,11 +120,29 @@ class RouterAgentLoop(AgentLoopBase):
                 request_id=uuid4().hex,
             )
         with simple_timer("compute_score", timing):
-            cost = await services.cost(trajectory, train=row["extra_info"]["split"] == "train")
+            cost = await services.cost(trajectory, train=is_training)
             golden_answers = list(row["reward_model"]["ground_truth"]["target"])
             reward = self._rubric.score(trajectory, golden_answers, pool=services.pool, cost=cost)
+            choice = exploring.choice if exploring else None
+            bonus = choice.bonus(self._exploration.tau_at(self._progress(policy))) if choice else 0.0
+        metrics = reward.as_metrics()
+        if self._exploration.is_on:  # the same names for every trajectory of a run
+            metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
         kind = kind_of_question(row["ability"], row["data_source"])
-        return self._output(trajectory, kind, reward.reward, reward.as_metrics(), policy, timing)
+        return self._output(trajectory, kind, reward.reward + bonus, metrics, policy, timing)
+
+    def _progress(self, policy: EnginePolicy) -> float:
+        """Share of the run's steps that the weights have seen."""
+        return policy.model_version / int(self.config.trainer.total_training_steps)
+
+    def _exploring(self, policy: EnginePolicy, pool: RoutingPool, row: Mapping[str, Any]) -> ExploringPolicy:
+        def deal() -> str | None:
+            share = self._exploration.dealt_at(self._progress(policy))
+            return dealt_candidate(pool, group=str(row["uid"]), place=int(row["session_id"]), share=share)
+
+        return ExploringPolicy(
+            policy, tokenizer=self.tokenizer, pool=pool, marker=self._exploration.choice_after, deal=deal
+        )
 
     def _output(
         self,

@@ -22,6 +22,7 @@ from router_r1.pool import load_pool, missing_api_keys
 from router_r1.project_files import experiment_names, project_root
 from router_r1.prompts import load_template
 from router_r1.rewards.rubric import RewardConfig, Rubric
+from router_r1.rollout.exploration import ExplorationConfig
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
@@ -101,6 +102,20 @@ def resolve(config: DictConfig) -> DictConfig:
     return resolved
 
 
+def _check_exploration(config: DictConfig) -> None:
+    settings = OmegaConf.to_container(config.router_r1.exploration)
+    exploration = validated(ExplorationConfig, "router_r1.exploration", settings)
+    rollout = config.actor_rollout_ref.rollout
+    if not exploration.is_on:
+        return
+    if rollout.temperature != 1.0 or rollout.logprobs_mode != "raw_logprobs":
+        remedy = "exploration needs the policy's own log-probs: set it to raw_logprobs, and temperature to 1.0"
+        raise ConfigError("configuration", "actor_rollout_ref.rollout.logprobs_mode", rollout.logprobs_mode, remedy)
+    if config.trainer.total_training_steps is None:
+        remedy = "exploration fades out over the steps: say how many there are"
+        raise ConfigError("configuration", "trainer.total_training_steps", None, remedy)
+
+
 def check_settings(config: DictConfig) -> None:
     """Everything about a resolved configuration that can be checked without veRL, the data, keys or a GPU.
 
@@ -109,6 +124,7 @@ def check_settings(config: DictConfig) -> None:
     """
     settings = config.router_r1
     Rubric.from_config(validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward)))
+    _check_exploration(config)
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     load_template(settings.template)
     route_settings(config)

@@ -56,6 +56,18 @@ async def test_sampling_parameters_reach_the_engine_unchanged_with_budget_and_st
     assert (generation.token_ids, generation.logprobs) == ([5, 6], [-0.1, -0.2])
 
 
+async def test_a_forced_token_is_the_only_one_that_the_engine_may_write():
+    """Among raw log-probs, its own is the policy's although nothing else was allowed."""
+    server = Server(Output([7], [-3.5], extra_fields={"global_steps": 2}))
+    policy = agent_loop.EnginePolicy(server, {"temperature": 1.0, "logprobs": True})
+
+    generation = await policy.force([1, 2], 7, request_id="r")
+
+    params = server.calls[0]["sampling_params"]
+    assert (params["allowed_token_ids"], params["max_tokens"], params["stop"]) == ([7], 1, [])
+    assert (generation.token_ids, generation.logprobs, policy.model_version) == ([7], [-3.5], 2)
+
+
 async def test_the_given_parameters_are_not_changed_by_a_generation():
     """veRL's server pops keys from the dictionary it gets, and the next turn needs them again."""
     given = {"temperature": 1.0}

@@ -170,3 +170,28 @@ def test_the_written_configuration_names_a_users_file_by_its_absolute_path_as_wo
 def test_a_term_that_cannot_be_had_ends_the_command_before_anything_starts(changed, rewards_file, key, value, words):
     with pytest.raises(ConfigError, match=f"^router_r1.reward: {words}"):
         cfg.check_settings(changed(**{f"router_r1__reward__{key}": value}))
+
+
+# ---------------------------------------------------------------- exploration
+
+
+def test_by_default_nothing_is_explored(changed):
+    assert OmegaConf.to_container(changed().router_r1.exploration)["dealt"] == 0.0
+
+
+def test_exploration_in_the_world_is_two_overrides(changed):
+    cfg.check_settings(changed(router_r1__exploration__dealt=1.0, router_r1__exploration__tau=0.1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"router_r1__exploration__dealt": 2.0}, "router_r1.exploration"),
+        ({"actor_rollout_ref__rollout__logprobs_mode": "processed_logprobs"}, "logprobs_mode"),
+        ({"actor_rollout_ref__rollout__temperature": 0.7}, "logprobs_mode"),
+        ({"trainer__total_training_steps": None}, "trainer.total_training_steps"),
+    ],
+)
+def test_what_exploration_cannot_do_without_is_told_before_anything_starts(changed, changes, key):
+    with pytest.raises(ConfigError, match=key):
+        cfg.check_settings(changed(**{"router_r1__exploration__tau": 0.1, **changes}))

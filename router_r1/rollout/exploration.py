@@ -1,0 +1,177 @@
+"""Exploration of whom to ask: first choices that are dealt instead of sampled, and a reward for unlikely ones.
+
+A policy that has found one candidate to be good stops asking the others, and so never learns which questions they are
+better for. While it explores, a share of the trajectories has the first candidate dealt, each of the pool in turn, so
+that every group of samples has seen all; and every first choice earns -tau ln pi(choice), so that the policy's best
+reply to what it has seen is a distribution, pi ~ exp(E[reward] / tau), not the first that was good. Both fade out.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router_r1.rollout.policy import Generation, Policy
+from router_r1.rollout.tokens import decode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from router_r1.pool.schema import RoutingPool
+
+LEAST_PROBABILITY = 1e-4
+"""A choice that is less likely earns no more than this one: its logarithm has no bound, and the reward should."""
+
+
+class ExplorationConfig(BaseModel):
+    """How a training explores; by default not at all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    dealt: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the trajectories whose first candidate is dealt, at the first step; it falls linearly to 0."""
+    until: float = Field(default=0.8, gt=0.0, le=1.0)
+    """Share of the run's steps after which none is dealt."""
+    tau: float = Field(default=0.0, ge=0.0)
+    """Reward for a choice's unlikelihood, per nat, at the first step; it falls geometrically to `tau_end`."""
+    tau_end: float = Field(default=0.02, gt=0.0)
+    choice_after: str = Field(default="<search>", min_length=1)
+    """What the policy writes right before the first candidate's name: the choice is made there."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.dealt > 0 or self.tau > 0
+
+    def dealt_at(self, progress: float) -> float:
+        """The share that is dealt when `progress`, in [0, 1], of the steps are done."""
+        return self.dealt * max(0.0, 1.0 - progress / self.until)
+
+    def tau_at(self, progress: float) -> float:
+        """Tau when `progress`, in [0, 1], of the steps are done."""
+        if self.tau <= self.tau_end:
+            return self.tau
+        return float(self.tau * (self.tau_end / self.tau) ** min(progress, 1.0))
+
+
+def dealt_candidate(pool: RoutingPool, *, group: str, place: int, share: float) -> str | None:
+    """The candidate that a sample's first choice is dealt; None if the choice is the policy's own.
+
+    Args:
+        group: names the question and the step; another group begins with another candidate.
+        place: the sample's place in its group, from 0: the candidates come in turn.
+        share: probability that a choice is dealt.
+    """
+    names = list(pool.names)
+    random.Random(f"{group}/order").shuffle(names)
+    is_dealt = random.Random(f"{group}/{place}").random() < share
+    return names[place % len(names)] if is_dealt else None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The first choice of a trajectory."""
+
+    candidate: str
+    logprob: float  # of the name, by the policy, whether it was dealt or not
+    is_dealt: bool
+
+    def bonus(self, tau: float) -> float:
+        """What it earns for being unlikely."""
+        return -tau * max(self.logprob, math.log(LEAST_PROBABILITY))
+
+
+class SteerablePolicy(Policy, Protocol):
+    """A policy that can be made to write a token, and says how likely it was."""
+
+    async def force(self, token_ids: Sequence[int], token_id: int, *, request_id: str) -> Generation:
+        """One given token after `token_ids`, with the log-prob that the policy gives it."""
+        ...
+
+
+class ExploringPolicy:
+    """A policy for one trajectory that watches its first choice, and may have it dealt.
+
+    Args:
+        policy: the one that explores.
+        tokenizer: its own.
+        pool: whom it may choose.
+        marker: what it writes right before the first name.
+        deal: called when the choice has come; the name to write, or None to let the policy choose.
+
+    Attributes:
+        choice: the first choice; None as long as there is none.
+    """
+
+    def __init__(
+        self,
+        policy: SteerablePolicy,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        pool: RoutingPool,
+        marker: str,
+        deal: Callable[[], str | None],
+    ) -> None:
+        self._policy, self._tokenizer, self._pool = policy, tokenizer, pool
+        self._marker, self._deal = marker, deal
+        self.choice: Choice | None = None
+        self._is_first_turn = True
+
+    async def generate(
+        self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
+    ) -> Generation:
+        """As `Policy.generate`; the first turn is made of what comes before the choice, the name, and the rest."""
+        if not self._is_first_turn:
+            return await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stop, request_id=request_id)
+        self._is_first_turn = False
+        stops = (*stop, self._marker)
+        head = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stops, request_id=request_id)
+        if head.finish != "stop" or not decode(self._tokenizer, head.token_ids).endswith(self._marker):
+            return head
+        left = max_tokens - len(head.token_ids)
+        context = [*token_ids, *head.token_ids]
+        name = self._deal()
+        if name is None:
+            rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
+            self.choice = self._choice_in(rest)
+            return _joined(head, rest)
+        written = self._ids_of(name)
+        if len(written) >= left:
+            rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
+            return _joined(head, rest)
+        forced = [
+            await self._policy.force([*context, *written[:at]], token_id, request_id=request_id)
+            for at, token_id in enumerate(written)
+        ]
+        rest = await self._policy.generate(
+            [*context, *written], max_tokens=left - len(written), stop=stop, request_id=request_id
+        )
+        self.choice = Choice(name, sum(sum(token.logprobs) for token in forced), is_dealt=True)
+        return _joined(head, *forced, rest)
+
+    def _ids_of(self, name: str) -> list[int]:
+        """Tokens of a name as they follow the marker in running text."""
+        before, whole, alone = (
+            list(self._tokenizer.encode(text, add_special_tokens=False))
+            for text in (self._marker, f"{self._marker} {name}", f" {name}")
+        )
+        return whole[len(before) :] if whole[: len(before)] == before else alone
+
+    def _choice_in(self, rest: Generation) -> Choice | None:
+        """The name that the policy wrote itself, if it wrote one of the pool's as it is."""
+        for name in sorted(self._pool.names, key=len, reverse=True):  # one may begin like another
+            ids = self._ids_of(name)
+            if rest.logprobs and rest.token_ids[: len(ids)] == ids:
+                return Choice(name, sum(rest.logprobs[: len(ids)]), is_dealt=False)
+        return None
+
+
+def _joined(*parts: Generation) -> Generation:
+    """Parts of one turn, in order; it ends as the last one does."""
+    ids = [token for part in parts for token in part.token_ids]
+    logprobs = [logprob for part in parts for logprob in part.logprobs]
+    return Generation(ids, parts[-1].finish, logprobs)
