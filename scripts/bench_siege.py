@@ -1,6 +1,6 @@
 """Measures what the route service does when its candidates misbehave: sixteen faults, each against a bar it must meet.
 
-    python scripts/bench_siege.py                    everything (some ten minutes if all goes well)
+    python scripts/bench_siege.py                    everything (a few minutes if all goes well)
     python scripts/bench_siege.py 3 7 --json out.json  some rows, and the table as JSON as well
 
 Candidates are HTTP servers on a socket of this machine which do exactly what a row says. What has not ended after
