@@ -27,6 +27,8 @@ _LOOSE_TAG = re.compile(rf"<\s*(?:(/)\s*)?({'|'.join(TAGS)})\s*(?:(/)\s*)?>", re
 # C0 and C1 control characters but tab and newline, and lone surrogates, which no UTF-8 encoder takes.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+SEARCH_OPENING = f"<{SEARCH}>"
+
 OBSERVATION_PREFIX = f"\n<{INFORMATION}> "
 OBSERVATION_SUFFIX = f" </{INFORMATION}>\n"
 

@@ -50,7 +50,16 @@ from tests.integration.conftest import (
     write_pool,
     write_questions,
 )
-from tests.integration.routing.conftest import Behaviour, Endpoint, Request, always, completion, pool_at, response
+from tests.integration.routing.conftest import (
+    Behaviour,
+    Endpoint,
+    Request,
+    always,
+    completion,
+    pool_at,
+    response,
+    serving,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY, SECRET = "SIEGE_API_KEY", "made-up-Qm9ndXNLZXlGb3JUZXN0cw"
@@ -84,27 +93,6 @@ def row(number: int, what: str, must_be: str) -> Callable[[Measure], Measure]:
 
 
 # ---------------------------------------------------------------- servers and routes
-
-
-@asynccontextmanager
-async def serving(behave: Behaviour, host: str = "127.0.0.1") -> AsyncIterator[Endpoint]:
-    """A server with that behaviour on a free port."""
-    server, tasks = Endpoint(behave), set[asyncio.Task[None]]()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(server.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    listener = await asyncio.start_server(connected, host, 0, backlog=1024)
-    server.base_url = f"http://{host}:{listener.sockets[0].getsockname()[1]}/v1"
-    try:
-        yield server
-    finally:
-        listener.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def healthy(number: int, request: Request) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from router_r1.protocol import SEARCH_OPENING
 from router_r1.rollout.policy import Generation, Policy
 from router_r1.rollout.tokens import decode
 
@@ -40,8 +41,13 @@ class ExplorationConfig(BaseModel):
     tau: float = Field(default=0.0, ge=0.0)
     """Reward for a choice's unlikelihood, per nat, at the first step; it falls geometrically to `tau_end`."""
     tau_end: float = Field(default=0.02, gt=0.0)
-    choice_after: str = Field(default="<search>", min_length=1)
-    """What the policy writes right before the first candidate's name: the choice is made there."""
+    choice_after: str | None = Field(default=None, min_length=1)
+    """What the policy writes right before the first candidate's name, where the choice is made; None: the opening tag
+    of a search."""
+
+    @property
+    def marker(self) -> str:
+        return self.choice_after or SEARCH_OPENING
 
     @property
     def is_on(self) -> bool:

@@ -140,9 +140,7 @@ class RouterAgentLoop(AgentLoopBase):
             share = self._exploration.dealt_at(self._progress(policy))
             return dealt_candidate(pool, group=str(row["uid"]), place=int(row["session_id"]), share=share)
 
-        return ExploringPolicy(
-            policy, tokenizer=self.tokenizer, pool=pool, marker=self._exploration.choice_after, deal=deal
-        )
+        return ExploringPolicy(policy, tokenizer=self.tokenizer, pool=pool, marker=self._exploration.marker, deal=deal)
 
     def _output(
         self,

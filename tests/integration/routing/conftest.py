@@ -125,40 +125,38 @@ def always(*responses: bytes | None) -> Behaviour:
     return behave
 
 
+@asynccontextmanager
+async def serving(behave: Behaviour, host: str = "127.0.0.1") -> AsyncIterator[Endpoint]:
+    """A server with that behaviour on a free port."""
+    server = Endpoint(behave)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(server.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    listener = await asyncio.start_server(connected, host, 0, backlog=1024)
+    server.base_url = f"http://{host}:{listener.sockets[0].getsockname()[1]}/v1"
+    try:
+        yield server
+    finally:
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @pytest.fixture
 def endpoint() -> Callable[[Behaviour], AbstractAsyncContextManager[Endpoint]]:
     """`async with endpoint(behaviour) as server:` serves on a free port."""
-    return _serving()
+    return serving
 
 
 @pytest.fixture(scope="session")
 def endpoint_factory() -> Callable[[Behaviour], AbstractAsyncContextManager[Endpoint]]:
     """The same, for tests with many examples, which must not share a fixture of one example."""
-    return _serving()
-
-
-def _serving() -> Callable[[Behaviour], AbstractAsyncContextManager[Endpoint]]:
-    @asynccontextmanager
-    async def start(behave: Behaviour) -> AsyncIterator[Endpoint]:
-        server = Endpoint(behave)
-        tasks: set[asyncio.Task[None]] = set()
-
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(server.serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        listener = await asyncio.start_server(connected, "127.0.0.1", 0)
-        server.base_url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
-        try:
-            yield server
-        finally:
-            listener.close()
-            for task in list(tasks):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    return start
+    return serving
 
 
 def pool_at(base_url: str, *names: str, **settings: Any) -> RoutingPool:
