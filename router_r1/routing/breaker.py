@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from enum import Enum
 
 from router_r1.routing.config import BreakerPolicy
@@ -33,9 +32,6 @@ class Breaker:
 
     Args:
         quota_s: what answers nothing but 429 for so many seconds has no quota left, and is out of order.
-
-    Attributes:
-        on_hopeless: called when an outage begins that it makes no sense to wait out.
     """
 
     def __init__(self, policy: BreakerPolicy, *, quota_s: float) -> None:
@@ -49,7 +45,6 @@ class Breaker:
         self._changed = asyncio.Event()
         self._outage_began = 0.0
         self._cause = Outcome.FAILED  # of the outage
-        self.on_hopeless: Callable[[], None] = lambda: None
 
     @property
     def is_closed(self) -> bool:
@@ -61,14 +56,9 @@ class Breaker:
         return self.is_closed or (self._state is _State.HALF_OPEN and not self._trial_in_flight)
 
     @property
-    def is_hopeless(self) -> bool:
-        """Out of order in a way that does not pass by waiting."""
-        return not self.is_closed and self._cause is not Outcome.FAILED
-
-    @property
     def patience_left_s(self) -> float:
         """How much longer a route should wait for this outage to end, in seconds; 0 or less: not at all."""
-        if self.is_hopeless:
+        if self._cause is not Outcome.FAILED:
             return 0.0
         return self._outage_began + self._policy.patience_s - asyncio.get_running_loop().time()
 
@@ -137,8 +127,6 @@ class Breaker:
         self._state, self._cooldown_s = _State.OPEN, cooldown_s
         self._cooldown = asyncio.get_running_loop().call_later(cooldown_s, self._half_open)
         self._announce()
-        if self.is_hopeless:
-            self.on_hopeless()
 
     def _half_open(self) -> None:
         self._state = _State.HALF_OPEN

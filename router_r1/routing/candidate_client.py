@@ -72,8 +72,6 @@ class CandidateClient:
         self._last_reply = -math.inf  # monotonic time
         self._waiting: set[asyncio.Timeout] = set()
         self._closed = asyncio.Event()
-        for client in self._clients:
-            client.breaker.on_hopeless = self._give_up_if_hopeless
 
     @property
     def is_idle(self) -> bool:
@@ -127,7 +125,7 @@ class CandidateClient:
         """Take every permit that a request needs, and for how many tokens; None where the wait was in vain.
 
         Raises:
-            RouteError: the route's deadline has come, or there is nothing left to wait for.
+            RouteError: the route's deadline has come, the outage is no short one, or the service was closed.
         """
         try:
             async with asyncio.timeout(None) as scope:
@@ -137,8 +135,6 @@ class CandidateClient:
             if self._closed.is_set():
                 raise failures.closed() from None
             lately = call.last_fault or self._clients[0].last_fault
-            if self._is_hopeless:
-                raise failures.unavailable(self._candidate, lately) from None
             raise failures.out_of_time(self._candidate, time.monotonic() - call.asked, lately) from None
 
     async def _queue(self, call: Call, permits: ExitStack, *, first: bool) -> tuple[EndpointClient | None, float]:
@@ -168,7 +164,7 @@ class CandidateClient:
 
     @contextmanager
     def _watched(self, scope: asyncio.Timeout, call: Call) -> Iterator[None]:
-        """End a scope at the route's deadline, which moves, or when it turns out that waiting is in vain."""
+        """End a scope at the route's deadline, which moves, or when the service is closed."""
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle | None = None
 
@@ -187,16 +183,6 @@ class CandidateClient:
             self._waiting.discard(scope)
             if timer:
                 timer.cancel()
-
-    @property
-    def _is_hopeless(self) -> bool:
-        return all(client.breaker.is_hopeless for client in self._clients)
-
-    def _give_up_if_hopeless(self) -> None:
-        """No endpoint is worth waiting for any more: end all waits now."""
-        if self._is_hopeless:
-            for scope in self._waiting:
-                _end(scope)
 
     def _usable(self, call: Call) -> list[EndpointClient]:
         return [client for client in self._clients if client not in call.barred] or list(self._clients)
