@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_with_the_same_cost_window_and_data_order_to_its_en
     assert cost_window(runs.latest_checkpoint(ppo.folder))[: len(ppo.window_then)] == ppo.window_then
 
 
-def test_grpo_trains_on_real_questions_from_a_local_folder_on_two_ranks_with_two_engines(runs_dir, tmp_path):
+def test_grpo_explores_on_real_questions_from_a_local_folder_on_two_ranks_with_two_engines(runs_dir, tmp_path):
     for dataset, splits in {"nq": ("train", "test"), "hotpotqa": ("train", "dev")}.items():
         for split in splits:
             write_questions(tmp_path, dataset, split)
@@ -124,7 +124,9 @@ def test_grpo_trains_on_real_questions_from_a_local_folder_on_two_ranks_with_two
     sizes = ["router_r1.sim.train_size=32", "router_r1.sim.val_size=16", "trainer.total_training_steps=2"]
     sizes += [f"actor_rollout_ref.rollout.n={GROUP}"]
     saving = ["trainer.test_freq=2", "trainer.save_freq=-1"]
-    done = runner.train(runs_dir, "real", *overrides, *runner.SMALL, *sizes, *saving, DATA_ROOT=str(tmp_path))
+    exploring = ["router_r1.exploration.dealt=1.0", "router_r1.exploration.tau=0.1"]
+    sizes += [*saving, *exploring]
+    done = runner.train(runs_dir, "real", *overrides, *runner.SMALL, *sizes, DATA_ROOT=str(tmp_path))
 
     assert done.code == 0, done.out + done.err
     rows = runner.steps_of(runs_dir / "real")
@@ -135,6 +137,10 @@ def test_grpo_trains_on_real_questions_from_a_local_folder_on_two_ranks_with_two
         assert "actor/kl_loss" in row
         assert "critic/vf_loss" not in row
         assert row["train/valid_routes"] > 0
+        assert row["train/exploration_bonus"] > 0
+        assert row["critic/score/mean"] == pytest.approx(row["train/reward"] + row["train/exploration_bonus"], abs=1e-4)
+    assert rows[1]["train/dealt"] > 0.5  # all, but for those that make no choice
+    assert rows[2]["train/dealt"] < rows[1]["train/dealt"]
     questions = runner.rollout_questions(runs_dir / "real", 1)
     assert len(questions) == BATCH * GROUP
     assert all(questions.count(question) % GROUP == 0 for question in questions)
