@@ -1,5 +1,6 @@
 """Routing pool: the candidates, their names, prices and descriptors, and the file they are read from."""
 
+from router_r1.pool.dealing import Deal
 from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
 from router_r1.pool.loading import load_pool
 from router_r1.pool.messages import Message
@@ -9,6 +10,7 @@ from router_r1.pool.schema import CallSettings, Candidate, Endpoint, EndpointLim
 __all__ = [
     "CallSettings",
     "Candidate",
+    "Deal",
     "Endpoint",
     "EndpointLimits",
     "Message",

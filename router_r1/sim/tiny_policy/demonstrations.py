@@ -1,11 +1,14 @@
-"""What the tiny policy is shown in its warm start: trajectories of a router that chooses candidates blindly.
+"""What the tiny policy is shown in its warm start: trajectories of a router that knows whom to ask only by hearsay.
 
 Invariants:
 
-- every search goes to a candidate drawn uniformly and independently of the question: routing is left to
-  reinforcement learning;
+- every question is asked of a pool of its own: what a candidate is called says nothing, what its descriptor says leads
+  to its name;
+- a search goes to the specialist of the question's domain with probability `fitting_share`, if there is one, and else
+  to any other candidate alike; what a candidate is worth and what it costs is left to reinforcement learning, and so is
+  what to make of the weight of cost, which every thought repeats;
 - names, questions and replies are copied exactly, right or wrong; no fact of any one world is taught, since every
-  demonstration happens in a world of its own;
+  demonstration happens in a world of its own, but those about famous names, which all worlds share;
 - ids are put together piece by piece as the rollout loop does it: prompt, turn, observation, turn;
 - only what the policy wrote is trained on, and of that not the mistakes that a demonstration recovers from.
 """
@@ -17,26 +20,44 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from router_r1.prompts import Template, failed_route, invalid_search, render_messages
+from router_r1.pool import Candidate, RoutingPool
+from router_r1.prompts import Template, cost_words, failed_route, invalid_search, render_messages
+from router_r1.prompts.cost_words import WORDS as COST_WORDS
 from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
 from router_r1.rollout.tokens import encode_observation, encode_prompt
 from router_r1.sim.tiny_policy.open_text import WORDS, draw_answer, draw_question, draw_word
-from router_r1.sim.world.candidates import REPLY_TEMPLATES, Known, SimulatedPool
-from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, NAMES, RELATIONS, VERBS, Hop, World
+from router_r1.sim.world.candidates import ALL, IGNORANCE, PROFILES, REPLY_TEMPLATES, Known, SimulatedPool
+from router_r1.sim.world.deals import DEALT_NAMES, draw_world_deal
+from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, FAMOUS, NAMES, RELATIONS, VERBS, Hop, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from router_r1.pool import RoutingPool
-
-FIRST_HOP, SECOND_HOP, ONLY_HOP, OPEN = "First", "Now", "Here", "This is open."
+FIRST_HOP, NEXT_HOP, ONLY_HOP, OPEN = "First", "Now", "Here", "This is open."
 """How a thought begins. A question asked whole and one asked hop by hop differ in the first word, so that one token
 decides between them."""
+KNOWN = "I know who"
+"""How a thought begins that needs nobody."""
+NOT_KNOWN, GIVE_UP, NOBODY = "That is no answer.", "Nobody knows.", "nobody"
+"""After a candidate that says that it does not know: ask another, or give up."""
+NONE = "none"
+"""What a thought says of a domain without a specialist."""
 
-SHARES: dict[str, float] = {"single": 0.33, "two_hop_whole": 0.14, "two_hop_decomposed": 0.23, "open": 0.3}
+SHARES: dict[str, float] = {
+    "single": 0.3,
+    "known": 0.08,
+    "whole": 0.1,
+    "two_hops": 0.2,
+    "three_hops": 0.12,
+    "open": 0.2,
+}
 """Kind of demonstration -> its share."""
-FAILED_ROUTE_SHARE, INVALID_SEARCH_SHARE = 0.06, 0.04
+FAILED_ROUTE_SHARE, INVALID_SEARCH_SHARE = 0.05, 0.03
 """Share of demonstrations, of any kind, that first meet this fault and recover."""
+FITTING_SHARE = 0.3
+ASKS_ABOUT_KNOWN_SHARE = 0.4
+"""Share of the questions about famous names that are asked nevertheless."""
+_ASKS_ANOTHER_SHARE = 0.6
 
 _MAX_OBSERVATION_TOKENS = 256
 _WORDS_OF_THE_WORLD_WEIGHT = 200
@@ -63,6 +84,8 @@ class Step:
 class Script:
     """A demonstration as text."""
 
+    pool: RoutingPool
+    cost_weight: float
     question: str
     steps: list[Step]
 
@@ -77,12 +100,64 @@ class _OpenSource:
         return Known(key=query, answer=self.answer, skill=lambda _: 1.0, wrong=lambda _: self.answer)
 
 
-def think_then_search(thought: str, candidate: str, query: str) -> str:
-    return f"{render_think(f'{thought} Ask {candidate}.')}\n{render_search(candidate, query)}"
+class _Scene:
+    """What one demonstration happens in: a world, a deal, a weight of cost."""
+
+    def __init__(self, rng: random.Random, universe: RoutingPool, fitting_share: float) -> None:
+        self.rng, self._fitting_share = rng, fitting_share
+        deal = draw_world_deal(rng)
+        self.pool = deal.pool(universe)
+        self._is = dict(deal.candidates)
+        self.cost_weight = rng.choice(list(COST_WORDS))
+        self.world = World(rng.getrandbits(62))
+        self.candidates = SimulatedPool(self.world)
+
+    def choose(self, domain: str | None, other_than: Candidate | None = None) -> Candidate:
+        offered = [c for c in self.pool.candidates if c != other_than]
+        fitting = [c for c in offered if c.descriptor.split()[0] == domain]
+        others = [c for c in offered if c not in fitting]
+        if fitting and self._fitting_share and self.rng.random() < self._fitting_share:
+            return self.rng.choice(fitting)
+        return self.rng.choice(others if self._fitting_share else offered)
+
+    def about(self, asked: str, domain: str) -> str:
+        """A thought: what is asked, the domain and what the pool has for it."""
+        grades = [c.descriptor.split()[1] for c in self.pool.candidates if c.descriptor.split()[0] == domain]
+        return f"{asked} is about {domain} {grades[0] if grades else NONE}."
+
+    def search(self, thought: str, candidate: Candidate, query: str) -> str:
+        weight = cost_words(self.cost_weight)
+        choice = f"In this question cost counts {weight}. Ask {candidate.descriptor} {candidate.name}."
+        return f"{render_think(f'{thought} {choice}')}\n{render_search(candidate.name, query)}"
+
+    def reply(self, candidate: Candidate, query: str, candidates: SimulatedPool | None = None) -> str:
+        return (candidates or self.candidates).reply(self._is[candidate.name], query)
+
+    def ask(self, thought: str, domain: str | None, query: str) -> tuple[list[Step], str | None]:
+        """Ask one candidate, and others while it does not know; the steps, and the answer or None."""
+        steps: list[Step] = []
+        candidate: Candidate | None = None
+        while len(steps) < 2:
+            candidate = self.choose(domain, other_than=candidate)
+            reply = self.reply(candidate, query)
+            steps.append(Step(self.search(thought, candidate, query), reply))
+            if reply != IGNORANCE:
+                return steps, answer_in(reply, query)
+            if self.rng.random() >= _ASKS_ANOTHER_SHARE:
+                break
+            thought = f"{NOT_KNOWN} {thought.removeprefix(f'{NOT_KNOWN} ')}"
+        return steps, None
+
+    def script(self, question: str, steps: list[Step]) -> Script:
+        return Script(self.pool, self.cost_weight, question, steps)
 
 
 def think_then_answer(answer: str) -> str:
     return f"{render_think(conclusion(answer))}\n{render_answer(answer)}"
+
+
+def give_up() -> str:
+    return f"{render_think(GIVE_UP)}\n{render_answer(NOBODY)}"
 
 
 def conclusion(answer: str) -> str:
@@ -91,73 +166,77 @@ def conclusion(answer: str) -> str:
     return f"It is {answer}."
 
 
-def about(asked: str, verb: str) -> str:
-    # The domain stands close behind the verb that tells it, and the candidate right behind the domain: a tiny network
-    # soon finds what is a few tokens away.
-    return f"{asked} is about {DOMAIN_OF[verb]}."
+def known_fact(verb: str, entity: str, answer: str) -> str:
+    # Verb and name stand right before the answer: a tiny network looks up what the last few tokens say.
+    return f"{KNOWN} {verb} {entity}. {conclusion(answer)}"
 
 
-def draw_script(rng: random.Random, names: tuple[str, ...]) -> Script:
-    """A demonstration for a pool with these candidates."""
+def draw_script(rng: random.Random, universe: RoutingPool, fitting_share: float = FITTING_SHARE) -> Script:
+    """A demonstration with a deal of the universe."""
     kind = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
-    script = _KINDS[kind](rng, names)
+    scene = _Scene(rng, universe, fitting_share)
+    script = _KINDS[kind](scene)
+    if script.steps[0].body is None:  # nobody was asked
+        return script
     fault = rng.random()
     if fault < FAILED_ROUTE_SHARE:
-        return _with_failed_route(script, rng, names)
+        return _with_failed_route(script, rng)
     if fault < FAILED_ROUTE_SHARE + INVALID_SEARCH_SHARE:
-        return _with_invalid_search(script, rng, names)
+        return _with_invalid_search(script, rng)
     return script
 
 
-def _draw_world(rng: random.Random) -> World:
-    return World(rng.getrandbits(62))
+def _ending(answer: str | None) -> Step:
+    return Step(give_up() if answer is None else think_then_answer(answer))
 
 
-def _single(rng: random.Random, names: tuple[str, ...]) -> Script:
-    world = _draw_world(rng)
-    question = world.question(rng.choice(NAMES), rng.choice(VERBS))
-    verb = question.hops[0].verb
-    return _ask_whole(rng, names, question.text, about(f"{ONLY_HOP} {verb}", verb), SimulatedPool(world))
+def _single(scene: _Scene) -> Script:
+    return _ask_whole(scene, num_hops=1)
 
 
-def _two_hop_whole(rng: random.Random, names: tuple[str, ...]) -> Script:
-    world = _draw_world(rng)
-    question = world.question(rng.choice(NAMES), rng.choice(VERBS), rng.choice(VERBS))
+def _whole(scene: _Scene) -> Script:
+    return _ask_whole(scene, num_hops=scene.rng.choice((2, 2, 3)))
+
+
+def _ask_whole(scene: _Scene, num_hops: int) -> Script:
+    entity = scene.rng.choice(NAMES)
+    if num_hops == 1 and entity in FAMOUS and scene.rng.random() > ASKS_ABOUT_KNOWN_SHARE:
+        return _known(scene)
+    question = scene.world.question(entity, *scene.rng.choices(VERBS, k=num_hops))
     verb = question.hops[-1].verb
-    return _ask_whole(rng, names, question.text, about(f"{ONLY_HOP} {verb}", verb), SimulatedPool(world))
+    thought = scene.about(f"{ONLY_HOP} {verb}", DOMAIN_OF[verb])
+    steps, answer = scene.ask(thought, DOMAIN_OF[verb], question.text)
+    return scene.script(question.text, [*steps, _ending(answer)])
 
 
-def _ask_whole(
-    rng: random.Random, names: tuple[str, ...], question: str, thought: str, candidates: SimulatedPool
-) -> Script:
-    candidate = rng.choice(names)
-    reply = _reply(rng, candidates, candidate, question)
-    answer = answer_in(reply, question)
-    return Script(
-        question, [Step(think_then_search(thought, candidate, question), reply), Step(think_then_answer(answer))]
-    )
+def _known(scene: _Scene) -> Script:
+    question = scene.world.question(scene.rng.choice(FAMOUS), scene.rng.choice(VERBS))
+    (hop,) = question.hops
+    thought = known_fact(hop.verb, hop.entity, hop.answer)
+    return scene.script(question.text, [Step(f"{render_think(thought)}\n{render_answer(hop.answer)}")])
 
 
-def _two_hop_decomposed(rng: random.Random, names: tuple[str, ...]) -> Script:
-    world = _draw_world(rng)
-    candidates = SimulatedPool(world)
-    question = world.question(rng.choice(NAMES), rng.choice(VERBS), rng.choice(VERBS))
-    inner, outer = question.hops
-    entity, opening, steps = inner.entity, FIRST_HOP, []
-    for verb in (inner.verb, outer.verb):
-        query = hop_query(verb, entity)
-        candidate = rng.choice(names)
-        reply = _reply(rng, candidates, candidate, query)
+def _decomposed(scene: _Scene, num_hops: int) -> Script:
+    question = scene.world.question(scene.rng.choice(NAMES), *scene.rng.choices(VERBS, k=num_hops))
+    entity, opening, steps = question.hops[0].entity, FIRST_HOP, list[Step]()
+    for hop in question.hops:
+        query = hop_query(hop.verb, entity)
         # The thought puts the sub-question together, and the query copies it: the name that it needs was written last.
-        thought = about(f"{opening} {query.removesuffix('?')}", verb)
-        steps.append(Step(think_then_search(thought, candidate, query), reply))
-        entity = answer_in(reply, query)
-        opening = f"{conclusion(entity)} {SECOND_HOP}"
-    return Script(question.text, [*steps, Step(think_then_answer(entity))])
+        thought = scene.about(f"{opening} {query.removesuffix('?')}", hop.domain)
+        asked, answer = scene.ask(thought, hop.domain, query)
+        steps += asked
+        if answer is None or len(steps) > _MAX_SEARCHES:
+            return scene.script(question.text, [*steps[:_MAX_SEARCHES], _ending(None)])
+        entity = answer
+        opening = f"{conclusion(entity)} {NEXT_HOP}"
+    return scene.script(question.text, [*steps, _ending(entity)])
+
+
+_MAX_SEARCHES = 4
 
 
 def hop_query(verb: str, entity: str) -> str:
-    """How one hop of a two-hop question is asked.
+    """How one hop of a question of several is asked.
 
     In lower case, as inside the question: a capital would call up the question's beginning, and with it the wrong verb.
     """
@@ -165,26 +244,22 @@ def hop_query(verb: str, entity: str) -> str:
     return query[0].lower() + query[1:]
 
 
-def _open(rng: random.Random, names: tuple[str, ...]) -> Script:
-    question, answer, candidate = draw_question(rng), draw_answer(rng), rng.choice(names)
-    reply = _reply(rng, SimulatedPool(_draw_world(rng), [_OpenSource(answer)]), candidate, question)
-    return Script(
-        question, [Step(think_then_search(OPEN, candidate, question), reply), Step(think_then_answer(answer))]
+def _open(scene: _Scene) -> Script:
+    question, answer, candidate = draw_question(scene.rng), draw_answer(scene.rng), scene.choose(None)
+    reply = scene.reply(candidate, question, SimulatedPool(scene.world, [_OpenSource(answer)]))
+    return scene.script(
+        question, [Step(scene.search(OPEN, candidate, question), reply), Step(think_then_answer(answer))]
     )
 
 
-_KINDS: dict[str, Callable[[random.Random, tuple[str, ...]], Script]] = {
+_KINDS: dict[str, Callable[[_Scene], Script]] = {
     "single": _single,
-    "two_hop_whole": _two_hop_whole,
-    "two_hop_decomposed": _two_hop_decomposed,
+    "known": _known,
+    "whole": _whole,
+    "two_hops": lambda scene: _decomposed(scene, 2),
+    "three_hops": lambda scene: _decomposed(scene, 3),
     "open": _open,
 }
-
-
-def _reply(rng: random.Random, candidates: SimulatedPool, candidate: str, query: str) -> str:
-    # A pool other than the simulated one is demonstrated with the simulated candidates' wording.
-    speaker = candidate if candidate in candidates.names else rng.choice(candidates.names)
-    return candidates.reply(speaker, query)
 
 
 def answer_in(reply: str, question: str) -> str:
@@ -196,19 +271,24 @@ def answer_in(reply: str, question: str) -> str:
 _NAMES = frozenset(NAMES)
 
 
-def _with_failed_route(script: Script, rng: random.Random, names: tuple[str, ...]) -> Script:
+def _with_failed_route(script: Script, rng: random.Random) -> Script:
     """Let the first route fail once or twice, each time to ask another candidate the same."""
     first, *rest = script.steps
-    order = rng.sample(names, k=min(len(names), rng.choice((2, 2, 3))))
-    asked = _candidate_of(first, names)
-    turns = [Step(first.turn.replace(asked, name), failed_route(name)) for name in order if name != asked]
-    return Script(script.question, [*turns[:2], first, *rest])
+    asked = _candidate_of(first, script.pool)
+    order = rng.sample([c for c in script.pool.candidates if c != asked], k=rng.choice((1, 1, 2)))
+    turns = [Step(_with_candidate(first.turn, asked, other), failed_route(other.name)) for other in order]
+    return Script(script.pool, script.cost_weight, script.question, [*turns, first, *rest][-_MAX_SEARCHES - 1 :])
 
 
-def _with_invalid_search(script: Script, rng: random.Random, names: tuple[str, ...]) -> Script:
+def _with_candidate(turn: str, asked: Candidate, other: Candidate) -> str:
+    chosen = f"{asked.descriptor} {asked.name}."
+    return turn.replace(chosen, f"{other.descriptor} {other.name}.").replace(f" {asked.name}:", f" {other.name}:")
+
+
+def _with_invalid_search(script: Script, rng: random.Random) -> Script:
     """Put an invalid search before the first one; it is no example to follow."""
     first = script.steps[0]
-    asked = _candidate_of(first, names)
+    asked = _candidate_of(first, script.pool).name
     turn = rng.choice(
         (
             first.turn.replace(f"{asked}: ", f"{asked} "),
@@ -222,13 +302,14 @@ def _with_invalid_search(script: Script, rng: random.Random, names: tuple[str, .
     else:
         assert isinstance(action, InvalidSearch)
         reason = action.reason
-    return Script(script.question, [Step(turn, invalid_search(reason, names), is_mistake=True), *script.steps])
+    mistake = Step(turn, invalid_search(reason, script.pool.names), is_mistake=True)
+    return Script(script.pool, script.cost_weight, script.question, [mistake, *script.steps])
 
 
-def _candidate_of(step: Step, names: tuple[str, ...]) -> str:
+def _candidate_of(step: Step, pool: RoutingPool) -> Candidate:
     action = parse_turn(step.turn)
     assert isinstance(action, Search)
-    return action.candidate
+    return next(c for c in pool.candidates if c.name == action.candidate)
 
 
 class Demonstrations:
@@ -236,18 +317,28 @@ class Demonstrations:
 
     Args:
         tokenizer: of the policy.
-        pool: its candidates are named in the prompt and asked.
+        universe: the pool that is dealt from.
         template: the prompt.
+        fitting_share: how often the specialist of the question's domain is asked, if there is one; 0: as often as any
+            other candidate.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, pool: RoutingPool, template: Template) -> None:
-        self.tokenizer, self._pool, self._template = tokenizer, pool, template
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        universe: RoutingPool,
+        template: Template,
+        fitting_share: float = FITTING_SHARE,
+    ) -> None:
+        self.tokenizer, self._universe, self._template = tokenizer, universe, template
+        self._fitting_share = fitting_share
 
     def draw(self, rng: random.Random) -> Example:
-        return self.encode(draw_script(rng, self._pool.names))
+        return self.encode(draw_script(rng, self._universe, self._fitting_share))
 
     def encode(self, script: Script) -> Example:
-        ids = encode_prompt(self.tokenizer, render_messages(self._template, self._pool, script.question))
+        messages = render_messages(self._template, script.pool, script.question, script.cost_weight)
+        ids = encode_prompt(self.tokenizer, messages)
         trained = [False] * len(ids)
         for step in script.steps:
             turn = self.tokenizer.encode(step.turn, add_special_tokens=False)
@@ -257,6 +348,19 @@ class Demonstrations:
                 observation, _ = encode_observation(self.tokenizer, step.body, _MAX_OBSERVATION_TOKENS)
                 ids += observation
                 trained += [False] * len(observation)
+        return Example(ids, trained)
+
+    def draw_facts(self, rng: random.Random, count: int) -> Example:
+        """`count` thoughts about famous names one behind the other; the answers are trained, and what leads to them."""
+        ids: list[int] = []
+        trained: list[bool] = []
+        world = World()
+        for _ in range(count):
+            verb, entity = rng.choice(VERBS), rng.choice(FAMOUS)
+            thought = render_think(known_fact(verb, entity, world.fact(verb, entity)))
+            piece = self.tokenizer.encode(f"{thought}\n", add_special_tokens=False)
+            ids += piece
+            trained += [at > 5 for at in range(len(piece))]
         return Example(ids, trained)
 
 
@@ -284,26 +388,42 @@ def draw_repetition(rng: random.Random, vocabulary: range, length: int) -> Examp
     return Example(ids[:length], trained[:length])
 
 
-def tokenizer_corpus(pool: RoutingPool, template: Template) -> Iterator[str]:
+def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]:
     """Text for the tokenizer's merges, without any name: the world's wording first, then common words."""
     asked = [f" Who {verb} the one who {verb} ?" for verb in VERBS]
+    descriptors = list(dict.fromkeys(c.descriptor for c in universe.candidates))
     thoughts = [
-        f" {opening} {verb} is about {DOMAIN_OF[verb]}. Ask ."
-        for opening in (f"{FIRST_HOP} who", f"{SECOND_HOP} who", ONLY_HOP)
-        for verb in VERBS
+        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}. In this question cost counts {words}. Ask ."
+        for opening in (f"{FIRST_HOP} who", f"{NEXT_HOP} who", ONLY_HOP)
+        for verb, words in zip(VERBS, [*COST_WORDS.values()] * 4, strict=True)
     ]
+    known = [f" {KNOWN} {verb} . {conclusion('')}" for verb in VERBS]
     replies = [f" {text.format(answer='', predicate='')}" for text in REPLY_TEMPLATES]
     faults = [f" {failed_route('')}", f" {invalid_search('', ())}"]
-    prompt = render_messages(template, pool, "")[0]["content"]
-    for name in pool.names:
-        prompt = prompt.replace(f" {name}", "")
-    world = [*asked, *thoughts, *replies, *faults, f" {OPEN} {conclusion('')}", "user", "assistant", prompt]
+    ends = [f" {text}" for text in (OPEN, conclusion(""), NOT_KNOWN, GIVE_UP, NOBODY)]
+    prompt = render_messages(template, universe.model_copy(update={"candidates": ()}), "")[0]["content"]
+    offers = [f" {descriptor} ; {descriptor} " for descriptor in descriptors]
+    world = [*asked, *thoughts, *known, *replies, *faults, *ends, *offers, "user", "assistant", prompt]
     for text in world:
         for _ in range(_WORDS_OF_THE_WORLD_WEIGHT):
             yield text
     yield from (f" {word}" for word in WORDS)
 
 
-def related_words(pool: RoutingPool) -> list[Sequence[str]]:
-    """Words of one kind: names, candidates, verbs, domains, and each domain with its verbs."""
-    return [NAMES, pool.names, VERBS, DOMAINS, *((domain, *verbs) for domain, verbs in RELATIONS.items())]
+def related_words(universe: RoutingPool) -> list[Sequence[str]]:
+    """Words of one kind: names, candidates, verbs, domains and grades, and each domain with its verbs."""
+    grades = sorted({c.descriptor.split()[1] for c in universe.candidates})
+    return [
+        NAMES,
+        DEALT_NAMES,
+        VERBS,
+        (*DOMAINS, ALL),
+        (*grades, NONE),
+        list(COST_WORDS.values()),
+        *((domain, *verbs) for domain, verbs in RELATIONS.items()),
+    ]
+
+
+def candidate_names() -> tuple[str, ...]:
+    """What candidates may be called: each is to be one token."""
+    return (*(p.name for p in PROFILES.values() if "-" in p.name and p.name[0].isupper()), *DEALT_NAMES)

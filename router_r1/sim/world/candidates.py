@@ -4,9 +4,10 @@ Invariants:
 
 - at temperature 0 (`sample` 0) a reply depends on (world seed, candidate, normalised query) only;
 - what a candidate knows never depends on `sample`: a higher temperature changes the wording and the wrong name only;
-- a wrong answer is worded as confidently as a right one.
+- a wrong answer is worded as confidently as a right one; whether a candidate admits that it does not know, instead of
+  giving one, depends on the query alone.
 
-Prices are not here: they belong to the pool file (`configs/pools/sim.yaml`).
+Prices are not here: they belong to the pool files (`configs/pools/sim.yaml`, `dealt.yaml`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from statistics import NormalDist
 from typing import Protocol
 
 from router_r1.datasets import normalise_question
-from router_r1.sim.world.facts import NAMES, World, WorldQuestion, digest, uniform
+from router_r1.sim.world.facts import DOMAINS, NAMES, World, WorldQuestion, digest, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,9 @@ class Profile:
     domain_skill: float = 0.0
     """Probability of knowing a single-hop fact of its own domain."""
     two_hop_skill: float = 0.0
-    """Probability of answering a two-hop question that is asked whole."""
+    """Probability of answering a two-hop question that is asked whole; of three hops, half of it."""
+    admits: float = 0.0
+    """Share of the facts it does not know of which it says so, instead of giving a wrong name."""
     wordy: bool = False
     """Surrounds the answer with words that cost tokens and say nothing."""
     latency_ms: float
@@ -45,27 +48,92 @@ class Profile:
     def knows_share(self, domain: str, num_hops: int = 1) -> float:
         """Probability of a right answer to a question of `num_hops` hops asked whole."""
         if num_hops > 1:
-            return self.two_hop_skill
+            return self.two_hop_skill if num_hops == 2 else self.two_hop_skill / 2
         return self.domain_skill if domain == self.domain else self.skill
 
 
-def _specialist(name: str, domain: str, latency_ms: float) -> Profile:
+def _named_specialist(name: str, domain: str, latency_ms: float) -> Profile:
     return Profile(name=name, domain=domain, domain_skill=0.95, skill=0.15, latency_ms=latency_ms)
 
 
-PROFILES: dict[str, Profile] = {
-    profile.name: profile
-    for profile in (
-        _specialist("CineMind-7B", "film", 20),
-        _specialist("Melodia-7B", "music", 20),
-        _specialist("Atlas-8B", "geography", 25),
-        _specialist("Newton-8B", "science", 25),
-        _specialist("Arena-7B", "sport", 20),
-        _specialist("Chronos-8B", "history", 25),
-        Profile(name="Omni-72B", skill=0.85, two_hop_skill=0.5, wordy=True, latency_ms=60),
-        Profile(name="Pico-1B", skill=0.25, latency_ms=10),
+NAMED: tuple[Profile, ...] = (
+    _named_specialist("CineMind-7B", "film", 20),
+    _named_specialist("Melodia-7B", "music", 20),
+    _named_specialist("Atlas-8B", "geography", 25),
+    _named_specialist("Newton-8B", "science", 25),
+    _named_specialist("Arena-7B", "sport", 20),
+    _named_specialist("Chronos-8B", "history", 25),
+    Profile(name="Omni-72B", skill=0.85, two_hop_skill=0.5, wordy=True, latency_ms=60),
+    Profile(name="Pico-1B", skill=0.25, latency_ms=10),
+)
+"""The eight of the pool `sim`, whose names stay the same."""
+
+ALL = "all"
+"""What stands for the domain in the descriptor of a generalist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """What the second word of a dealt candidate's descriptor comes to."""
+
+    word: str
+    skill: float
+    """Of a specialist, in its own domain."""
+    general_skill: float
+    """Of a generalist, in any domain."""
+    two_hop_skill: float
+    """Of a generalist."""
+    admits: float = 0.0
+    wordy: bool = False
+    latency_ms: float
+
+
+GRADES: tuple[Grade, ...] = (
+    Grade(word="expert", skill=0.96, general_skill=0.9, two_hop_skill=0.4, latency_ms=60),
+    Grade(word="solid", skill=0.86, general_skill=0.8, two_hop_skill=0.25, latency_ms=35),
+    # The boaster: the grandest word, and many of them.
+    Grade(word="brilliant", skill=0.5, general_skill=0.45, two_hop_skill=0.1, wordy=True, latency_ms=50),
+    # The modest one: better than it says.
+    Grade(word="plain", skill=0.9, general_skill=0.78, two_hop_skill=0.25, admits=0.8, latency_ms=25),
+    Grade(word="light", skill=0.74, general_skill=0.5, two_hop_skill=0.1, admits=0.8, latency_ms=15),
+)
+TINY = Profile(name="all-tiny", skill=0.2, two_hop_skill=0.05, latency_ms=8)
+"""The dwarf among the generalists."""
+
+_ELSEWHERE = 0.1
+"""Skill of a specialist outside its own domain."""
+
+
+def _graded(domain: str, grade: Grade) -> Profile:
+    name, shared = f"{domain}-{grade.word}", {"admits": grade.admits, "wordy": grade.wordy}
+    if domain == ALL:
+        return Profile(
+            name=name,
+            skill=grade.general_skill,
+            two_hop_skill=grade.two_hop_skill,
+            latency_ms=grade.latency_ms,
+            **shared,
+        )
+    return Profile(
+        name=name,
+        domain=domain,
+        domain_skill=grade.skill,
+        skill=_ELSEWHERE,
+        two_hop_skill=_ELSEWHERE,
+        latency_ms=grade.latency_ms,
+        **shared,
     )
-}
+
+
+SPECIALISTS: tuple[Profile, ...] = tuple(_graded(domain, grade) for domain in DOMAINS for grade in GRADES)
+"""Of the pool `dealt`: one of each grade in each domain. [30]"""
+GENERALISTS: tuple[Profile, ...] = (*(_graded(ALL, grade) for grade in GRADES), TINY)
+"""Of the pool `dealt`. [6]"""
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (*NAMED, *SPECIALISTS, *GENERALISTS)}
+
+IGNORANCE = "I do not know."
+"""What a candidate says that admits it."""
 
 # The answer stands in every template; {predicate} is what the question says of it.
 _WORLD_TEMPLATES = (
@@ -82,7 +150,7 @@ _WORDY_CLOSINGS = (
 )
 
 REPLY_TEMPLATES: tuple[str, ...] = tuple(
-    dict.fromkeys((*_WORLD_TEMPLATES, *_PLAIN_TEMPLATES, *_WORDY_OPENINGS, *_WORDY_CLOSINGS))
+    dict.fromkeys((*_WORLD_TEMPLATES, *_PLAIN_TEMPLATES, *_WORDY_OPENINGS, *_WORDY_CLOSINGS, IGNORANCE))
 )
 """Every wording that a reply is put together from."""
 
@@ -187,6 +255,8 @@ class SimulatedPool:
             answer = NAMES[draw % len(NAMES)]
         elif uniform(self.world.seed, "knows", candidate, key) < known.skill(profile):
             answer = known.answer
+        elif uniform(self.world.seed, "admits", candidate, key) < profile.admits:
+            return IGNORANCE
         else:
             answer = known.wrong(draw)
         return _word(profile, answer, known.predicate if known else None, digest("wording", draw))

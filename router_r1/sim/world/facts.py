@@ -3,6 +3,7 @@
 Invariants:
 
 - a fact depends on (seed, relation, entity) only: the same in every process and every Python version;
+- a fact about one of the famous names is the same in every world: it can be known without asking;
 - names and wording do not depend on the seed, so that one tokenizer and one warm-started policy fit every world;
 - no name is a prefix of another, none occurs inside a word of a question or a reply: each can be a single token;
 - a question belongs to exactly one split, whatever the seed of the draw.
@@ -44,7 +45,10 @@ _ONSETS, _VOWELS, _CODAS = "bdgklmnprstvz", "aeiou", "klmnr"
 # Words with a meaning of their own, or that begin like an insult.
 _AVOIDED = ("Kike", "Lade", "Mada", "Neg", "Nig", "Pid", "Pus", "Tit", "Vag", "Vega")
 
-_QUESTION = re.compile(r"who (\w+)(?: the one who (\w+))? (\w+)")
+MAX_HOPS = 3
+_NUM_FAMOUS = 16
+
+_QUESTION = re.compile(r"who (\w+)(?: the one who (\w+))?(?: the one who (\w+))? (\w+)")
 
 
 def digest(*key: object) -> int:
@@ -66,6 +70,9 @@ def _make_names() -> tuple[str, ...]:
 
 NAMES: tuple[str, ...] = _make_names()
 """The entities, in alphabetical order. [512]"""
+
+FAMOUS: tuple[str, ...] = tuple(sorted(NAMES, key=lambda name: digest("famous", name))[:_NUM_FAMOUS])
+"""Names that everybody knows all about, the policy too: facts about them depend on no seed. [16]"""
 
 _INDEX = {name: i for i, name in enumerate(NAMES)}
 _BY_FOLDED = {name.casefold(): name for name in NAMES}
@@ -91,7 +98,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class WorldQuestion:
-    """A question of one or two hops. `hops` stand in the order in which they must be resolved (innermost first)."""
+    """A question of one to three hops. `hops` stand in the order in which they must be resolved (innermost first)."""
 
     hops: tuple[Hop, ...]
 
@@ -117,6 +124,11 @@ class WorldQuestion:
         return len(self.hops)
 
     @property
+    def is_known(self) -> bool:
+        """Whether it asks for one fact about a famous name."""
+        return self.num_hops == 1 and self.hops[0].entity in FAMOUS
+
+    @property
     def split(self) -> str:
         """The split this question belongs to, by its text alone."""
         share = uniform("split", normalise_question(self.text))
@@ -140,7 +152,8 @@ class World:
     def fact(self, verb: str, entity: str) -> str:
         """Who `verb` `entity`: a name other than `entity`. KeyError for a verb or a name that is not of this world."""
         own = _INDEX[entity]
-        other = digest(self.seed, "fact", DOMAIN_OF[verb], verb, entity) % (len(NAMES) - 1)
+        seed = "common knowledge" if entity in FAMOUS else self.seed
+        other = digest(seed, "fact", DOMAIN_OF[verb], verb, entity) % (len(NAMES) - 1)
         return NAMES[other + (other >= own)]
 
     def question(self, entity: str, *verbs: str) -> WorldQuestion:
@@ -156,38 +169,59 @@ class World:
         match = _QUESTION.fullmatch(normalise_question(query))
         if match is None:
             return None
-        verbs = [verb for verb in (match[2], match[1]) if verb is not None]
-        entity = _BY_FOLDED.get(match[3])
+        verbs = [verb for verb in (match[3], match[2], match[1]) if verb is not None]
+        entity = _BY_FOLDED.get(match[4])
         if entity is None or any(verb not in DOMAIN_OF for verb in verbs):
             return None
         return self.question(entity, *verbs)
 
-    def generate(self, split: str, n: int, seed: int = 0, two_hop_share: float = 0.4) -> list[WorldQuestion]:
-        """`n` distinct questions of a split, in random order; round(n * two_hop_share) of them have two hops.
+    def generate(
+        self,
+        split: str,
+        n: int,
+        seed: int = 0,
+        two_hop_share: float = 0.4,
+        three_hop_share: float = 0.0,
+        known_share: float | None = None,
+    ) -> list[WorldQuestion]:
+        """`n` distinct questions of a split, in random order.
 
         Args:
             split: "train", "val" or "test"; no question is in two of them.
             n: how many.
             seed: of the draw; it changes neither facts nor splits.
-            two_hop_share: in [0, 1].
+            two_hop_share: share of all questions, in [0, 1]; rounded to whole questions, as the others are.
+            three_hop_share: likewise. The rest have one hop.
+            known_share: share of all questions that ask for one fact about a famous name; None: as it happens, one in
+                forty of one hop.
 
         Raises:
-            ConfigError: unknown split, share outside [0, 1], or more questions wanted than the split holds.
+            ConfigError: unknown split, shares outside [0, 1] or above 1 together, or more questions wanted than the
+                split holds.
         """
         source = "world questions"
         if split not in SPLITS:
             raise ConfigError(source, "split", split, f"must be one of {', '.join(SPLITS)}")
-        if not 0 <= two_hop_share <= 1:
-            raise ConfigError(source, "two_hop_share", two_hop_share, "must be between 0 and 1")
+        shares = {"two_hop_share": two_hop_share, "three_hop_share": three_hop_share, "known_share": known_share or 0.0}
+        for key, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(source, key, share, "must be between 0 and 1")
+        if sum(shares.values()) > 1:
+            raise ConfigError(source, " + ".join(shares), sum(shares.values()), "must not be above 1 together")
         if n < 0:
             raise ConfigError(source, "n", n, "must not be negative")
-        two_hop = round(n * two_hop_share)
+        two, three, known = (round(n * share) for share in shares.values())
         questions: list[WorldQuestion] = []
-        for num_hops, wanted in ((2, two_hop), (1, n - two_hop)):
-            drawn = list(islice((q for q in self._shuffled(num_hops, split, seed) if q.split == split), wanted))
+        for num_hops, wanted, is_known in ((3, three, None), (2, two, None), (1, known, True), (1, n - two - three - known, None if known_share is None else False)):
+            fitting = (
+                question
+                for question in self._shuffled(num_hops, split, seed)
+                if question.split == split and is_known in (None, question.is_known)
+            )
+            drawn = list(islice(fitting, wanted))
             if len(drawn) < wanted:
-                remedy = f"only {len(drawn)} exist; ask for at most that"
-                raise ConfigError(source, f"{num_hops}-hop questions of {split}", wanted, remedy)
+                kind = f"{num_hops}-hop questions of {split}" + (" about famous names" if is_known else "")
+                raise ConfigError(source, kind, wanted, f"only {len(drawn)} exist; ask for at most that")
             questions += drawn
         return sorted(questions, key=lambda question: digest("order", seed, question.text))
 
