@@ -1,6 +1,5 @@
 """Prompt templates, and the text of observations that no candidate wrote."""
 
-from router_r1.prompts.cost_words import cost_words
 from router_r1.prompts.observations import failed_route, invalid_search
 from router_r1.prompts.rendering import (
     Template,
@@ -12,7 +11,6 @@ from router_r1.prompts.rendering import (
 )
 
 __all__ = [
-    "cost_words",
     "Template",
     "checked_question",
     "failed_route",

@@ -18,7 +18,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from router_r1.errors import ConfigError
-from router_r1.prompts.cost_words import cost_words
 from router_r1.pool import Candidate, RoutingPool
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
@@ -35,11 +34,10 @@ def _bullet(candidate: Candidate) -> str:
 
 
 _POOL_FORMS: dict[str, Callable[[RoutingPool], str]] = {
-    "pool_lookup": lambda pool: "; ".join(f"{c.descriptor} {c.name}" for c in pool.candidates),
     "pool_inline": _inline,
     "pool_list": lambda pool: "\n".join(map(_bullet, pool.candidates)),
 }
-_PLACEHOLDERS = ("question", "cost_weight", "candidates", *_POOL_FORMS)
+_PLACEHOLDERS = ("question", "candidates", *_POOL_FORMS)
 
 
 @dataclass(frozen=True)
@@ -129,12 +127,12 @@ def with_question_mark(question: str) -> str:
     return question if question.endswith(("?", "？")) else f"{question}?"
 
 
-def render_messages(template: Template, pool: RoutingPool, question: str, cost_weight: float | None = None) -> list[dict[str, str]]:
+def render_messages(template: Template, pool: RoutingPool, question: str) -> list[dict[str, str]]:
     """The prompt as one user message, for a chat template.
 
     What is filled in is never read as a template again: braces in a question or a descriptor stay as they are.
     """
     values = {name: form(pool) for name, form in _POOL_FORMS.items()}
-    values |= {"candidates": ", ".join(pool.names), "question": with_question_mark(question), "cost_weight": cost_words(cost_weight)}
+    values |= {"candidates": ", ".join(pool.names), "question": with_question_mark(question)}
     content = _PLACEHOLDER.sub(lambda match: values[match[1]], template.text)
     return [{"role": "user", "content": content}]

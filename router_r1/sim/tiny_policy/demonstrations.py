@@ -20,14 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from router_r1.pool import Candidate, RoutingPool
-from router_r1.prompts import Template, cost_words, failed_route, invalid_search, render_messages
-from router_r1.prompts.cost_words import WORDS as COST_WORDS
+from router_r1.pool import Candidate, RoutingPool, draw_deal
+from router_r1.prompts import Template, failed_route, invalid_search, render_messages
+from router_r1.prompts.cost_words import COST_WEIGHTS, LEVELS, cost_word
 from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
 from router_r1.rollout.tokens import encode_observation, encode_prompt
 from router_r1.sim.tiny_policy.open_text import WORDS, draw_answer, draw_question, draw_word
-from router_r1.sim.world.candidates import ALL, IGNORANCE, PROFILES, REPLY_TEMPLATES, Known, SimulatedPool
-from router_r1.sim.world.deals import DEALT_NAMES, draw_world_deal
+from router_r1.sim.world.candidates import ALL, IGNORANCE, NAMED, REPLY_TEMPLATES, Known, SimulatedPool
 from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, FAMOUS, NAMES, RELATIONS, VERBS, Hop, World
 
 if TYPE_CHECKING:
@@ -100,38 +99,47 @@ class _OpenSource:
         return Known(key=query, answer=self.answer, skill=lambda _: 1.0, wrong=lambda _: self.answer)
 
 
+def field_of(candidate: Candidate) -> str:
+    """The first word of a descriptor: a domain, or what stands for all of them."""
+    return candidate.descriptor.split()[0]
+
+
+def grade_of(candidate: Candidate) -> str:
+    """The second word."""
+    return candidate.descriptor.split()[1]
+
+
 class _Scene:
     """What one demonstration happens in: a world, a deal, a weight of cost."""
 
     def __init__(self, rng: random.Random, universe: RoutingPool, fitting_share: float) -> None:
         self.rng, self._fitting_share = rng, fitting_share
-        deal = draw_world_deal(rng)
-        self.pool = deal.pool(universe)
-        self._is = dict(deal.candidates)
-        self.cost_weight = rng.choice(list(COST_WORDS))
+        self._deal = draw_deal(universe, "demonstration", rng.getrandbits(62))
+        self.pool = self._deal.pool(universe)
+        self.cost_weight = rng.choice(COST_WEIGHTS)
         self.world = World(rng.getrandbits(62))
         self.candidates = SimulatedPool(self.world)
 
     def choose(self, domain: str | None, other_than: Candidate | None = None) -> Candidate:
         offered = [c for c in self.pool.candidates if c != other_than]
-        fitting = [c for c in offered if c.descriptor.split()[0] == domain]
+        fitting = [c for c in offered if field_of(c) == domain]
         others = [c for c in offered if c not in fitting]
         if fitting and self._fitting_share and self.rng.random() < self._fitting_share:
             return self.rng.choice(fitting)
         return self.rng.choice(others if self._fitting_share else offered)
 
     def about(self, asked: str, domain: str) -> str:
-        """A thought: what is asked, the domain and what the pool has for it."""
-        grades = [c.descriptor.split()[1] for c in self.pool.candidates if c.descriptor.split()[0] == domain]
+        """A thought: what is asked, its domain, and what the pool has for it."""
+        grades = [grade_of(c) for c in self.pool.candidates if field_of(c) == domain]
         return f"{asked} is about {domain} {grades[0] if grades else NONE}."
 
     def search(self, thought: str, candidate: Candidate, query: str) -> str:
-        weight = cost_words(self.cost_weight)
+        weight = cost_word(self.cost_weight)
         choice = f"In this question cost counts {weight}. Ask {candidate.descriptor} {candidate.name}."
         return f"{render_think(f'{thought} {choice}')}\n{render_search(candidate.name, query)}"
 
     def reply(self, candidate: Candidate, query: str, candidates: SimulatedPool | None = None) -> str:
-        return (candidates or self.candidates).reply(self._is[candidate.name], query)
+        return (candidates or self.candidates).reply(self._deal.candidate(candidate.name), query)
 
     def ask(self, thought: str, domain: str | None, query: str) -> tuple[list[Step], str | None]:
         """Ask one candidate, and others while it does not know; the steps, and the answer or None."""
@@ -395,7 +403,7 @@ def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]
     thoughts = [
         f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}. In this question cost counts {words}. Ask ."
         for opening in (f"{FIRST_HOP} who", f"{NEXT_HOP} who", ONLY_HOP)
-        for verb, words in zip(VERBS, [*COST_WORDS.values()] * 4, strict=True)
+        for verb, words in zip(VERBS, [*LEVELS.values()] * 4, strict=True)
     ]
     known = [f" {KNOWN} {verb} . {conclusion('')}" for verb in VERBS]
     replies = [f" {text.format(answer='', predicate='')}" for text in REPLY_TEMPLATES]
@@ -412,18 +420,22 @@ def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]
 
 def related_words(universe: RoutingPool) -> list[Sequence[str]]:
     """Words of one kind: names, candidates, verbs, domains and grades, and each domain with its verbs."""
-    grades = sorted({c.descriptor.split()[1] for c in universe.candidates})
     return [
         NAMES,
-        DEALT_NAMES,
+        _dealt_names(universe),
         VERBS,
         (*DOMAINS, ALL),
-        (*grades, NONE),
-        list(COST_WORDS.values()),
+        (*sorted(set(map(grade_of, universe.candidates))), NONE),
+        tuple(LEVELS.values()),
         *((domain, *verbs) for domain, verbs in RELATIONS.items()),
     ]
 
 
-def candidate_names() -> tuple[str, ...]:
-    """What candidates may be called: each is to be one token."""
-    return (*(p.name for p in PROFILES.values() if "-" in p.name and p.name[0].isupper()), *DEALT_NAMES)
+def candidate_names(universe: RoutingPool) -> tuple[str, ...]:
+    """What candidates may be called, each to be one token: in a deal of the universe, and in the pool `sim`."""
+    return (*_dealt_names(universe), *(profile.name for profile in NAMED))
+
+
+def _dealt_names(universe: RoutingPool) -> tuple[str, ...]:
+    assert universe.deals is not None
+    return universe.deals.names

@@ -1,4 +1,5 @@
-"""The tiny policy's warm start: supervised training on demonstrations that show form and copying, but no routing.
+"""The tiny policy's warm start: supervised training on demonstrations that show form, copying, and whom a descriptor
+names, but not whom to ask.
 
     router-r1 sim warm-start --out DIR --seed 0     build one
     router-r1 sim warm-start --check DIR            measure one
@@ -48,8 +49,10 @@ from router_r1.project_files import pool_file
 from router_r1.prompts import Template, load_template
 from router_r1.sim.tiny_policy import weights as tiny_policy
 from router_r1.sim.tiny_policy.demonstrations import (
+    FITTING_SHARE,
     Demonstrations,
     Example,
+    candidate_names,
     draw_repetition,
     draw_script,
     related_words,
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "ROUTER_R1_CACHE"
 
-RECIPE = 1
+RECIPE = 2
 """Raise it when the code changes what is built without changing the demonstrations or `WarmStartConfig`."""
 
 RECORD = "warm_start.json"
@@ -85,9 +88,15 @@ class WarmStartConfig:
     prelude_length: int = 64
     """Tokens of one such sequence."""
     prelude_lr: float = 1e-3
-    steps: int = 800
+    steps: int = 1100
     """Steps on demonstrations."""
     batch: int = 16
+    fact_sheets: int = 4
+    """Sequences of own facts in each batch of demonstrations, beside them."""
+    facts_per_sheet: int = 10
+    fitting_share: float = FITTING_SHARE
+    """How often a demonstration asks the specialist of the question's domain, if its pool has one, before any other;
+    0: as often as any other candidate."""
     lr: float = 1e-3
     """Twice as much slows copying down: the placed heads are lost before they are refined."""
     warmup_steps: int = 20
@@ -119,7 +128,9 @@ class _Curriculum(Dataset):
         group, position = divmod(step - config.prelude_steps, config.batches_sorted_together)
         if self._group[0] != group:
             self._group = (group, self._draw_group(group))
-        return self._group[1][position]
+        rng = self._rng("facts", step)
+        sheets = [self._demonstrations.draw_facts(rng, config.facts_per_sheet) for _ in range(config.fact_sheets)]
+        return self._group[1][position] + sheets
 
     def _draw_group(self, group: int) -> list[list[Example]]:
         rng = self._rng("demonstrations", group)
@@ -190,13 +201,13 @@ def build_warm_start(
     Args:
         folder: gets the files; created if need be.
         seed: of weights and demonstrations.
-        pool: whose candidates are shown and asked.
+        pool: a dealt one, whose candidates are shown and asked.
         quiet: no progress bar.
     """
     config = config or WarmStartConfig()
-    tokenizer = tiny_policy.build_tokenizer(tokenizer_corpus(pool, template), (*pool.names, *NAMES))
+    tokenizer = tiny_policy.build_tokenizer(tokenizer_corpus(pool, template), (*candidate_names(pool), *NAMES))
     model = tiny_policy.build_model(tokenizer, seed, related_words(pool))
-    curriculum = _Curriculum(Demonstrations(tokenizer, pool, template), tokenizer, config, seed)
+    curriculum = _Curriculum(Demonstrations(tokenizer, pool, template, config.fitting_share), tokenizer, config, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, config))
     with tempfile.TemporaryDirectory() as scratch, _one_thread():
@@ -254,7 +265,7 @@ def default_cache() -> Path:
 
 def fingerprint(seed: int, pool: RoutingPool, template: Template, config: WarmStartConfig) -> str:
     """Hex digits that change whenever the policy that would be built changes."""
-    sample = [draw_script(random.Random(digest("fingerprint", i)), pool.names) for i in range(_FINGERPRINTED)]
+    sample = [draw_script(random.Random(digest("fingerprint", i)), pool) for i in range(_FINGERPRINTED)]
     sizes = {key: value for key, value in vars(tiny_policy).items() if key.lstrip("_").isupper()}
     facts = {
         "recipe": RECIPE,
@@ -263,7 +274,7 @@ def fingerprint(seed: int, pool: RoutingPool, template: Template, config: WarmSt
         "model": {key: value for key, value in sizes.items() if isinstance(value, int | float | str)},
         "names": NAMES,
         "corpus": list(dict.fromkeys(tokenizer_corpus(pool, template))),
-        "demonstrations": [asdict(script) for script in sample],
+        "demonstrations": [(s.question, s.cost_weight, [asdict(step) for step in s.steps]) for s in sample],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -283,12 +294,12 @@ def ensure_warm_start(
 
     Args:
         cache_dir: default `default_cache()`.
-        pool, template: default the simulated pool and the tiny template.
+        pool, template: default the dealt pool of the simulated world and the tiny template.
 
     Raises:
         ConfigError: the cache cannot be written.
     """
-    pool, template = pool or load_pool(pool_file("sim")), template or load_template("tiny")
+    pool, template = pool or load_pool(pool_file("dealt")), template or load_template("tiny")
     config = config or WarmStartConfig()
     cache = (cache_dir or default_cache()) / "warm_start"
     key = fingerprint(seed, pool, template, config)
@@ -330,7 +341,7 @@ def build_or_check(*, out: Path | None, check: Path | None, seed: int, trajector
     Raises:
         ConfigError: `out` exists, or `check` is no policy.
     """
-    pool, template = load_pool(pool_file("sim")), load_template("tiny")
+    pool, template = load_pool(pool_file("dealt")), load_template("tiny")
     if out and check:
         raise ConfigError("command line", "--check", str(check), "does not go with --out")
     if check:
