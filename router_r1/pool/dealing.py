@@ -146,10 +146,10 @@ Dealer = Callable[[str, int], Deal]
 
 
 def draw_deal(pool: RoutingPool, *key: str | int) -> Deal:
-    """A deal as the pool's file has it under `deals`: any number of its sizes, any candidates, any names.
+    """A deal as the pool's file has it under `deals`: any number of its sizes, any groups and one of each, any names.
 
     Args:
-        key: the same key draws the same deal; all deals are equally likely.
+        key: the same key draws the same deal; all sizes, and of a size all deals of one group each, are equally likely.
 
     Raises:
         ConfigError: the pool is not dealt.
@@ -158,8 +158,8 @@ def draw_deal(pool: RoutingPool, *key: str | int) -> Deal:
         raise ConfigError(_called(pool), "deals", None, "is missing; give names and sizes to deal from")
     draw = random.Random(repr(key))
     size = draw.randint(*pool.deals.sizes)
-    names, candidates = draw.sample(pool.deals.names, size), draw.sample(pool.names, size)
-    return Deal(tuple(map(Shown, names, candidates)))
+    names, groups = draw.sample(pool.deals.names, size), draw.sample(pool.parted(), size)
+    return Deal(tuple(Shown(name, draw.choice(group)) for name, group in zip(names, groups, strict=True)))
 
 
 def dealer_of(pool: RoutingPool, seed: int) -> Dealer | None:

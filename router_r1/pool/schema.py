@@ -232,6 +232,8 @@ class Deals(Record):
     """The names that candidates are shown by."""
     sizes: tuple[int, int] = Field(strict=False)
     """Fewest and most candidates of a deal."""
+    groups: tuple[Annotated[tuple[Name, ...], Field(strict=False)], ...] = Field(default=(), strict=False)
+    """Candidates of which a deal has at most one, such as rivals in one field."""
 
 
 class RoutingPool(Record):
@@ -297,22 +299,41 @@ class RoutingPool(Record):
                 key = f"deals.names[{index}]"
                 raise PydanticCustomError("named_twice", remedy, {"key": key, "value": name, "other": other})
             taken[canonical(name)] = name
+        self._check_groups(self.deals)
         fewest, most = self.deals.sizes
-        bound = min(len(self.candidates), len(self.deals.names))
+        parts = len(self.parted())
+        bound = min(parts, len(self.deals.names))
         if not 1 <= fewest <= most <= bound:
             raise PydanticCustomError(
                 "sizes",
                 "must be the fewest and the most candidates of a deal: [1, {bound}] at the widest, for there are "
-                "{candidates} candidates and {names} names",
+                "{parts} candidates (of a group, one) and {names} names",
                 {
                     "key": "deals.sizes",
                     "value": f"[{fewest}, {most}]",
                     "bound": bound,
-                    "candidates": len(self.candidates),
+                    "parts": parts,
                     "names": len(self.deals.names),
                 },
             )
         return self
+
+    def _check_groups(self, deals: Deals) -> None:
+        grouped: set[str] = set()
+        for number, group in enumerate(deals.groups):
+            for index, name in enumerate(group):
+                context = {"key": f"deals.groups[{number}][{index}]", "value": name}
+                if name not in self.names:
+                    raise PydanticCustomError("unknown", "is no candidate of this pool; give its name", context)
+                if name in grouped:
+                    raise PydanticCustomError("grouped_twice", "is in a group already; a candidate has one", context)
+                grouped.add(name)
+
+    def parted(self) -> list[tuple[str, ...]]:
+        """The groups of the deals, in order, and each candidate that is in none as a group of its own."""
+        groups = self.deals.groups if self.deals else ()
+        grouped = {name for group in groups for name in group}
+        return [*filter(None, groups), *((name,) for name in self.names if name not in grouped)]
 
     def model_post_init(self, context: Any, /) -> None:
         served: dict[str, list[Candidate]] = {}

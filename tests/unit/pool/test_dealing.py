@@ -191,6 +191,16 @@ def test_names_candidates_and_sizes_are_all_drawn_alike():
     assert all(abs(count - 1000) < 150 for count in firsts.values())
 
 
+def test_a_deal_has_at_most_one_of_a_group_and_each_as_often():
+    grouped = POOL.model_copy(update={"deals": Deals(names=NAMES, sizes=(2, 3), groups=(OWN[:2],))})
+    drawn = [draw_deal(grouped, "train", index) for index in range(4000)]
+    dealt = Counter(entry.candidate for deal in drawn for entry in deal.shown)
+
+    assert all(len({entry.candidate for entry in deal.shown} & set(OWN[:2])) <= 1 for deal in drawn)
+    assert set(dealt) == set(OWN)
+    assert all(abs(dealt[name] - dealt[OWN[2]] / 2) < 150 for name in OWN[:2])
+
+
 def test_a_dealt_pool_has_a_dealer_and_another_has_none():
     whole = POOL.model_copy(update={"deals": None})
     deal = dealer_of(POOL, 5)
