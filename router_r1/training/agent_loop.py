@@ -122,7 +122,10 @@ class RouterAgentLoop(AgentLoopBase):
         with simple_timer("compute_score", timing):
             cost = await services.cost(trajectory, train=is_training)
             golden_answers = list(row["reward_model"]["ground_truth"]["target"])
-            reward = self._rubric.score(trajectory, golden_answers, pool=services.pool, cost=cost)
+            cost_weight = row["extra_info"].get("cost_weight")  # none in files of an earlier version
+            reward = self._rubric.score(
+                trajectory, golden_answers, pool=services.pool, cost=cost, cost_weight=cost_weight
+            )
             choice = exploring.choice if exploring else None
             bonus = choice.bonus(self._exploration.tau_at(self._progress(policy))) if choice else 0.0
         metrics = reward.as_metrics()
