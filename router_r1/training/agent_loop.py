@@ -131,8 +131,11 @@ class RouterAgentLoop(AgentLoopBase):
         metrics = reward.as_metrics()
         if self._exploration.is_on:  # the same names for every trajectory of a run
             metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
-        kind = kind_of_question(row["ability"], row["data_source"])
-        return self._output(trajectory, kind, reward.reward + bonus, metrics, policy, timing)
+        facts = {
+            "kind": kind_of_question(row["ability"], row["data_source"]),
+            "cost_weight": cost_weight if self._rubric.config.is_sampled else None,
+        }
+        return self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)
 
     def _progress(self, policy: EnginePolicy) -> float:
         """Share of the run's steps that the weights have seen."""
@@ -148,7 +151,7 @@ class RouterAgentLoop(AgentLoopBase):
     def _output(
         self,
         trajectory: Trajectory,
-        kind: str,
+        facts: dict[str, Any],
         reward: float,
         reward_metrics: dict[str, float],
         policy: EnginePolicy,
@@ -175,7 +178,7 @@ class RouterAgentLoop(AgentLoopBase):
                 "min_global_steps": versions[0],
                 "max_global_steps": versions[-1],
                 "route_error": errors[-1] if errors else "",
-                "kind": kind,
+                **facts,
                 "first_candidate": trajectory.routes[0].candidate if trajectory.routes else "",
                 "turn_scores": [],
                 "tool_rewards": [],
