@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from router_r1.pool import Candidate, RoutingPool, draw_deal
+from router_r1.pool import Candidate, Deal, RoutingPool, draw_deal
 from router_r1.prompts import Template, failed_route, invalid_search, render_messages
 from router_r1.prompts.cost_words import COST_WEIGHTS, LEVELS, cost_word
 from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
@@ -114,7 +114,9 @@ class _Scene:
 
     def __init__(self, rng: random.Random, universe: RoutingPool, fitting_share: float) -> None:
         self.rng, self._fitting_share = rng, fitting_share
-        self._deal = draw_deal(universe, "demonstration", rng.getrandbits(62))
+        dealt = draw_deal(universe, "demonstration", rng.getrandbits(62)).shown
+        names = rng.sample(candidate_names(universe), k=len(dealt))
+        self._deal = Deal(tuple(entry._replace(name=name) for entry, name in zip(dealt, names, strict=True)))
         self.pool = self._deal.pool(universe)
         self.cost_weight = rng.choice(COST_WEIGHTS)
         self.world = World(rng.getrandbits(62))
@@ -422,7 +424,7 @@ def related_words(universe: RoutingPool) -> list[Sequence[str]]:
     """Words of one kind: names, candidates, verbs, domains and grades, and each domain with its verbs."""
     return [
         NAMES,
-        _dealt_names(universe),
+        candidate_names(universe),
         VERBS,
         (*DOMAINS, ALL),
         (*sorted(set(map(grade_of, universe.candidates))), NONE),
@@ -433,9 +435,5 @@ def related_words(universe: RoutingPool) -> list[Sequence[str]]:
 
 def candidate_names(universe: RoutingPool) -> tuple[str, ...]:
     """What candidates may be called, each to be one token: in a deal of the universe, and in the pool `sim`."""
-    return (*_dealt_names(universe), *(profile.name for profile in NAMED))
-
-
-def _dealt_names(universe: RoutingPool) -> tuple[str, ...]:
     assert universe.deals is not None
-    return universe.deals.names
+    return (*universe.deals.names, *(profile.name for profile in NAMED))

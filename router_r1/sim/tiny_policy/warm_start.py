@@ -88,10 +88,10 @@ class WarmStartConfig:
     prelude_length: int = 64
     """Tokens of one such sequence."""
     prelude_lr: float = 1e-3
-    steps: int = 1100
+    steps: int = 1000
     """Steps on demonstrations."""
     batch: int = 16
-    fact_sheets: int = 4
+    fact_sheets: int = 3
     """Sequences of own facts in each batch of demonstrations, beside them."""
     facts_per_sheet: int = 10
     fitting_share: float = FITTING_SHARE
