@@ -138,7 +138,7 @@ class _Scene:
     def search(self, thought: str, candidate: Candidate, query: str) -> str:
         weight = cost_word(self.cost_weight)
         choice = f"In this question cost counts {weight}. Ask {candidate.descriptor} {candidate.name}."
-        return f"{render_think(f'{thought} {choice}')}\n{render_search(candidate.name, query)}"
+        return think_then_search(f"{thought} {choice}", candidate.name, query)
 
     def reply(self, candidate: Candidate, query: str, candidates: SimulatedPool | None = None) -> str:
         return (candidates or self.candidates).reply(self._deal.candidate(candidate.name), query)
@@ -160,6 +160,10 @@ class _Scene:
 
     def script(self, question: str, steps: list[Step]) -> Script:
         return Script(self.pool, self.cost_weight, question, steps)
+
+
+def think_then_search(thought: str, candidate: str, query: str) -> str:
+    return f"{render_think(thought)}\n{render_search(candidate, query)}"
 
 
 def think_then_answer(answer: str) -> str:

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from router_r1.pool import dealer_of
 from router_r1.prompts import Template, render_messages
-from router_r1.protocol import Route, Search, Trajectory
+from router_r1.prompts.cost_words import COST_WEIGHTS
+from router_r1.protocol import Answer, Route, Search, Trajectory
 from router_r1.rewards.format import check_format
 from router_r1.rewards.outcome import exact_match
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.tokens import encode_prompt
-from router_r1.sim.tiny_policy.demonstrations import answer_in, hop_query
+from router_r1.sim.tiny_policy.demonstrations import NOBODY, answer_in, field_of, hop_query
 from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
-from router_r1.sim.world.candidates import SimulatedPool
+from router_r1.sim.world.candidates import IGNORANCE, SimulatedPool
 from router_r1.sim.world.facts import World, WorldQuestion
 
 if TYPE_CHECKING:
@@ -50,12 +52,14 @@ class PolicyReport:
     """Share that `check_format` finds nothing wrong with."""
     copied: float
     """Share that is valid and whose queries and answer are exact copies of what they should be copies of."""
-    em_single_hop: float
-    em_two_hop: float
+    em: dict[str, float]
+    """Of questions about famous names (`known`), of one, two and three hops."""
+    routes: dict[str, float]
+    """Mean number of routes, likewise."""
     decomposed: float
-    """Share of two-hop questions that are asked hop by hop."""
-    candidate_shares: dict[str, float]
-    """Of the first searches."""
+    """Share of the questions of two hops that are asked hop by hop."""
+    fitting: float
+    """Share of the first searches, of one-hop questions whose pool has a specialist of the domain, that go to it."""
     faults: dict[str, int]
     """The most frequent broken rules of the format."""
 
@@ -81,21 +85,25 @@ def check_policy(
     """Sample trajectories for validation questions of the default world and judge them.
 
     Args:
-        pool: must hold candidates of the simulated pool only.
-        trajectories: how many; 60 % of the questions have one hop, 40 % two.
+        pool: the dealt pool of the simulated world.
+        trajectories: how many; of the questions 10 % are about famous names, 40 % have one hop, 35 % two, 15 % three.
     """
     world = World()
-    questions = world.generate("val", trajectories, seed=seed)
+    questions = world.generate("val", trajectories, seed, two_hop_share=0.35, three_hop_share=0.15, known_share=0.1)
+    deal = dealer_of(pool, seed)
+    assert deal is not None
     policy = TorchPolicy(model.eval(), tokenizer, seed=seed)
     dispatcher = InProcessPool(SimulatedPool(world))
 
     async def run(index: int) -> Trajectory:
-        prompt = encode_prompt(tokenizer, render_messages(template, pool, questions[index].text))
+        dealt, weight = deal("val", index), COST_WEIGHTS[index % len(COST_WEIGHTS)]
+        messages = render_messages(template, pool, questions[index].text, weight, deal=dealt)
         return await run_trajectory(
-            prompt,
+            encode_prompt(tokenizer, messages),
             policy=policy,
             dispatcher=dispatcher,
             pool=pool,
+            deal=dealt,
             tokenizer=tokenizer,
             limits=LIMITS,
             request_id=f"check-{index}",
@@ -107,25 +115,43 @@ def check_policy(
             done += await asyncio.gather(*map(run, range(start, min(start + _BATCH, trajectories))))
         return done
 
-    return _report(questions, asyncio.run(run_all()), pool)
+    pools = [deal("val", index).pool(pool) for index in range(trajectories)]
+    return _report(questions, asyncio.run(run_all()), pools)
 
 
-def _report(questions: Sequence[WorldQuestion], trajectories: Sequence[Trajectory], pool: RoutingPool) -> PolicyReport:
-    faults = [check_format(trajectory, pool) for trajectory in trajectories]
-    pairs = list(zip(questions, trajectories, strict=True))
-    first = Counter(t.routes[0].candidate for t in trajectories if t.routes)
-    em = {hops: [exact_match(t.answer, q.golden_answers) for q, t in pairs if q.num_hops == hops] for hops in (1, 2)}
-    two_hop = [(q, t) for q, t in pairs if q.num_hops == 2]
+def _report(
+    questions: Sequence[WorldQuestion], trajectories: Sequence[Trajectory], pools: Sequence[RoutingPool]
+) -> PolicyReport:
+    faults = [check_format(trajectory, pool) for trajectory, pool in zip(trajectories, pools, strict=True)]
+    asked = list(zip(questions, trajectories, pools, strict=True))
+    kinds = {kind: [(q, t) for q, t, _ in asked if _kind(q) == kind] for kind in sorted(set(map(_kind, questions)))}
     return PolicyReport(
         trajectories=len(trajectories),
         format_ok=_mean([not fault for fault in faults]),
-        copied=_mean([not f and copies_exactly(q, t) for f, (q, t) in zip(faults, pairs, strict=True)]),
-        em_single_hop=_mean(em[1]),
-        em_two_hop=_mean(em[2]),
-        decomposed=_mean([_asks_hop_by_hop(q, t) for q, t in two_hop]),
-        candidate_shares={name: first[name] / max(1, first.total()) for name in pool.names},
+        copied=_mean([not f and copies_exactly(q, t) for f, (q, t, _) in zip(faults, asked, strict=True)]),
+        em={kind: _mean([exact_match(t.answer, q.golden_answers) for q, t in of]) for kind, of in kinds.items()},
+        routes={kind: _mean([len(t.routes) for _, t in of]) for kind, of in kinds.items()},
+        decomposed=_mean([_asks_hop_by_hop(q, t) for q, t, _ in asked if q.num_hops == 2]),
+        fitting=_mean([_asks_specialist(q, t, pool) for q, t, pool in asked if _has_specialist(q, pool) and t.routes]),
         faults=dict(Counter(filter(None, faults)).most_common(5)),
     )
+
+
+def _kind(question: WorldQuestion) -> str:
+    return "known" if question.is_known else f"{question.num_hops}_hop"
+
+
+def _has_specialist(question: WorldQuestion, pool: RoutingPool) -> bool:
+    domain = question.hops[0].domain
+    return question.num_hops == 1 and any(field_of(candidate) == domain for candidate in pool.candidates)
+
+
+def _asks_specialist(question: WorldQuestion, trajectory: Trajectory, pool: RoutingPool) -> bool:
+    action = trajectory.turns[0].action
+    if not isinstance(action, Search):
+        return False
+    candidate = pool.resolve(action.candidate)
+    return candidate is not None and field_of(candidate) == question.hops[0].domain
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -138,16 +164,26 @@ def _asks_hop_by_hop(question: WorldQuestion, trajectory: Trajectory) -> bool:
 
 
 def copies_exactly(question: WorldQuestion, trajectory: Trajectory) -> bool:
-    """Whether the queries are the question, or its hops in order, and the answer is the name in the last reply."""
+    """Whether the queries are the question, or its hops in order, and the answer is the name in the last reply.
+
+    After a reply that admits ignorance the same may be asked again, or the policy may give up. An answer without any
+    route is a copy of nothing, and passes.
+    """
     actions = [turn.action for turn in trajectory.turns[:-1]]
     queries = [action.query for action in actions if isinstance(action, Search)]
-    routes = trajectory.routes
-    if not routes or len(queries) != len(routes):
+    routes, last = trajectory.routes, trajectory.turns[-1].action
+    if len(queries) != len(routes) or not isinstance(last, Answer):
         return False
-    expected = [question.text]
-    if queries[0] != question.text:
-        expected, entity = [], question.hops[0].entity
-        for hop, route in zip(question.hops, routes, strict=False):
-            expected.append(hop_query(hop.verb, entity))
-            entity = answer_in(route.reply, route.query)
-    return queries == expected and trajectory.answer == answer_in(routes[-1].reply, routes[-1].query)
+    if not routes:
+        return True
+    hops = iter(question.hops)
+    is_whole = queries[0] == question.text
+    expected = question.text if is_whole else hop_query(next(hops).verb, question.hops[0].entity)
+    answer = NOBODY
+    for number, route in enumerate(routes):
+        if queries[number] != expected:
+            return False
+        answer = NOBODY if route.reply == IGNORANCE else answer_in(route.reply, route.query)
+        if answer != NOBODY and not is_whole and (hop := next(hops, None)):
+            expected = hop_query(hop.verb, answer)
+    return trajectory.answer == answer

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from router_r1.pool import load_pool
+from router_r1.pool import draw_deal, load_pool
 from router_r1.prompts import load_template, render_messages
 from router_r1.protocol import STOP_STRINGS, render_answer, render_observation, render_search, render_think
 from router_r1.rollout.tokens import decode, encode_observation, encode_prompt
-from router_r1.sim.tiny_policy.demonstrations import draw_repetition, tokenizer_corpus
+from router_r1.sim.tiny_policy.demonstrations import candidate_names, draw_repetition, tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import (
     END_OF_TURN,
     PAD,
@@ -26,12 +26,12 @@ from router_r1.sim.world.facts import NAMES
 
 @pytest.fixture(scope="module")
 def pool(project_root):
-    return load_pool(project_root / "configs/pools/sim.yaml")
+    return load_pool(project_root / "configs/pools/dealt.yaml")
 
 
 @pytest.fixture(scope="module")
 def tokenizer(pool):
-    return build_tokenizer(tokenizer_corpus(pool, load_template("tiny")), (*pool.names, *NAMES))
+    return build_tokenizer(tokenizer_corpus(pool, load_template("tiny")), (*candidate_names(pool), *NAMES))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_any_text_around_a_name_decodes_to_itself(tokenizer, text, name):
 
 
 def test_names_and_tags_are_single_tokens_and_not_special(tokenizer, pool):
-    names = (*pool.names, *NAMES)
+    names = (*candidate_names(pool), *NAMES)
     ids = token_ids_of(tokenizer, names)
     assert [tokenizer.encode(f" {name}", add_special_tokens=False) for name in names] == [[i] for i in ids]
     assert not set(ids) & set(tokenizer.all_special_ids)
@@ -72,14 +72,14 @@ def test_names_and_tags_are_single_tokens_and_not_special(tokenizer, pool):
 
 def test_words_of_the_world_are_single_tokens(tokenizer):
     think, search = (
-        render_think("Here directed is about film. Ask Omni-72B."),
-        render_search("Omni-72B", f"Who directed {NAMES[0]}?"),
+        render_think("Here directed is about film light. In this question cost counts little. Ask film light Nova."),
+        render_search("Nova", f"Who directed {NAMES[0]}?"),
     )
-    assert len(tokenizer.encode(f"{think}\n{search}")) == 11 + 1 + 8
+    assert len(tokenizer.encode(f"{think}\n{search}")) == 21 + 1 + 8
 
 
 def test_a_turn_and_an_observation_meet_at_a_token_border(tokenizer, pool):
-    turn, body = render_search(pool.names[0], "Who?"), f"{NAMES[0]} directed {NAMES[1]}."
+    turn, body = render_search("Nova", "Who?"), f"{NAMES[0]} directed {NAMES[1]}."
     observation, text = encode_observation(tokenizer, body, 64)
     assert text == render_observation(body)
     pieces = [*tokenizer.encode(turn), *observation, *tokenizer.encode(render_answer(NAMES[0]))]
@@ -87,9 +87,12 @@ def test_a_turn_and_an_observation_meet_at_a_token_border(tokenizer, pool):
 
 
 def test_the_prompt_has_the_control_tokens_of_the_chat_template(tokenizer, pool):
-    ids = encode_prompt(tokenizer, render_messages(load_template("tiny"), pool, "Who directed Bakor?"))
+    offered = draw_deal(pool, 0).pool(pool)
+    ids = encode_prompt(tokenizer, render_messages(load_template("tiny"), offered, "Who directed Bakor?", 0.4))
     text = tokenizer.decode(ids)
-    assert text.startswith(f"{START_OF_TURN}user\nCandidates: CineMind-7B: film;")
+    first = offered.candidates[0]
+    assert text.startswith(f"{START_OF_TURN}user\nCandidates: {first.descriptor} {first.name};")
+    assert "\nIn this question cost counts some.\n" in text
     assert text.endswith(f"Who directed Bakor?{END_OF_TURN}\n{START_OF_TURN}assistant\n")
     assert ids[0] == tokenizer.convert_tokens_to_ids(START_OF_TURN)
     assert len(ids) < 70
@@ -133,7 +136,7 @@ def test_the_saved_folder_loads_to_the_same_policy(saved, model, tokenizer):
 
 
 def test_the_seed_decides_tokenizer_and_weights(pool, tokenizer, model):
-    again = build_tokenizer(tokenizer_corpus(pool, load_template("tiny")), (*pool.names, *NAMES))
+    again = build_tokenizer(tokenizer_corpus(pool, load_template("tiny")), (*candidate_names(pool), *NAMES))
     assert again.get_vocab() == tokenizer.get_vocab()
     before = torch.random.get_rng_state()
     same, other = build_model(again, seed=0).state_dict(), build_model(again, seed=1).state_dict()

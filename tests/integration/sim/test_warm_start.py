@@ -21,7 +21,14 @@ from router_r1.prompts import load_template
 from router_r1.protocol import Route, Search, Status, Trajectory, Turn, parse_turn
 from router_r1.rollout.policy import Generation
 from router_r1.sim.tiny_policy import SHIPPED_POLICY, warm_start
-from router_r1.sim.tiny_policy.demonstrations import Example, think_then_answer, think_then_search, tokenizer_corpus
+from router_r1.sim.tiny_policy.demonstrations import (
+    NOBODY,
+    Example,
+    candidate_names,
+    think_then_answer,
+    think_then_search,
+    tokenizer_corpus,
+)
 from router_r1.sim.tiny_policy.policy_check import check_policy, copies_exactly
 from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
 from router_r1.sim.tiny_policy.warm_start import (
@@ -33,6 +40,7 @@ from router_r1.sim.tiny_policy.warm_start import (
     learning_rate,
 )
 from router_r1.sim.tiny_policy.weights import build_tokenizer
+from router_r1.sim.world.candidates import IGNORANCE
 from router_r1.sim.world.facts import NAMES, World
 from tests.doubles.commands import warm_start as warm_start_command
 
@@ -41,7 +49,7 @@ SHORT = WarmStartConfig(prelude_steps=2, prelude_batch=4, steps=3, batch=2, batc
 
 @pytest.fixture(scope="module")
 def pool(project_root):
-    return load_pool(project_root / "configs/pools/sim.yaml")
+    return load_pool(project_root / "configs/pools/dealt.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +104,12 @@ def test_the_global_thread_count_is_left_as_it_was(tmp_path):
 
 def test_whatever_decides_the_result_is_part_of_the_key(pool, template):
     base = fingerprint(0, pool, template, SHORT)
-    renamed = pool.candidates[0].model_copy(update={"name": "Other-7B"})
-    described = pool.candidates[0].model_copy(update={"descriptor": "cinema"})
+    renamed = pool.deals.model_copy(update={"names": ("Lyra", *pool.deals.names[1:])})
+    described = pool.candidates[0].model_copy(update={"descriptor": "cinema expert"})
     others = {
         fingerprint(1, pool, template, SHORT),
         fingerprint(0, pool, template, WarmStartConfig()),
-        fingerprint(0, pool.model_copy(update={"candidates": (renamed, *pool.candidates[1:])}), template, SHORT),
+        fingerprint(0, pool.model_copy(update={"deals": renamed}), template, SHORT),
         fingerprint(0, pool.model_copy(update={"candidates": (described, *pool.candidates[1:])}), template, SHORT),
         fingerprint(0, pool, type(template)("other", f"{template.text} Now."), SHORT),
     }
@@ -184,7 +192,7 @@ def test_the_check_reports_on_a_policy(short, capsys):
     assert warm_start_command(["--check", str(short[1]), "--trajectories", "4"]) == 0
     report = capsys.readouterr().out
     assert re.search(r"format_ok +[01]\.\d+", report)
-    assert "CineMind-7B" in report
+    assert re.search(r"em +1_hop [01]", report)
 
 
 def test_batches_are_padded_on_the_right_and_untrained_tokens_have_no_label():
@@ -299,22 +307,28 @@ def test_copies_are_judged_hop_by_hop():
         question, _trajectory(inner, ask(f"who coaches {entity}?", f"The answer is {names[1]}."), right)
     )
     assert not copies_exactly(question, _trajectory(ask(f"who scored {entity}?", f"The answer is {names[1]}."), right))
-    assert not copies_exactly(question, _trajectory(right))
+    unknown = ask(f"who directed {entity}?", IGNORANCE)
+    assert copies_exactly(question, _trajectory(unknown, inner, outer, right))
+    assert copies_exactly(question, _trajectory(unknown, (think_then_answer(NOBODY), None)))
+    assert not copies_exactly(question, _trajectory(unknown, right))
+    assert copies_exactly(question, _trajectory(right))
 
 
 # ---------------------------------------------------------------- the real thing
 
 
 @pytest.mark.slow
-def test_the_shipped_warm_start_has_form_and_copies_but_does_not_route(pool, template):
+def test_the_shipped_warm_start_has_form_and_copies_but_knows_no_more_than_descriptors_say(pool, template):
     model = AutoModelForCausalLM.from_pretrained(SHIPPED_POLICY)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
     report = check_policy(model, tokenizer, pool, template, trajectories=512)
-    assert report.format_ok >= 0.97, report
-    assert report.copied >= 0.95, report
-    assert all(abs(share - 1 / len(pool.names)) <= 0.05 for share in report.candidate_shares.values()), report
-    assert 0.2 <= report.em_single_hop <= 0.45, report
-    assert 0.3 <= report.decomposed <= 0.7, report
+    assert report.format_ok >= 0.95, report
+    assert report.copied >= 0.9, report
+    assert report.em["known"] >= 0.9, report
+    assert report.routes["known"] <= 0.2, report
+    assert 0.2 <= report.fitting <= 0.4, report
+    assert 0.3 <= report.em["1_hop"] <= 0.6, report
+    assert 0.5 <= report.decomposed <= 0.9, report
 
 
 def test_the_shipped_policy_is_what_the_script_builds_today(pool, template):
@@ -325,6 +339,6 @@ def test_the_shipped_policy_is_what_the_script_builds_today(pool, template):
 
 
 def test_the_shipped_tokenizer_is_the_one_that_the_script_builds_today(pool, template):
-    today = build_tokenizer(tokenizer_corpus(pool, template), (*pool.names, *NAMES))
+    today = build_tokenizer(tokenizer_corpus(pool, template), (*candidate_names(pool), *NAMES))
 
     assert AutoTokenizer.from_pretrained(SHIPPED_POLICY).get_vocab() == today.get_vocab()

@@ -35,7 +35,7 @@ def universe(project_root):
 def costs(universe):
     """Raw cost of an average reply of each candidate, in micro-USD."""
     return {
-        c.name: sum(raw_cost(count_tokens(SIMULATED.reply(c.name, q.text)), c.price) for q in QUESTIONS) / len(QUESTIONS)
+        c.name: sum(raw_cost(c, count_tokens(SIMULATED.reply(c.name, q.text))) for q in QUESTIONS) / len(QUESTIONS)
         for c in universe.candidates
     }
 

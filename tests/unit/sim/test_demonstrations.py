@@ -8,45 +8,57 @@ import torch
 
 from router_r1.pool import load_pool
 from router_r1.prompts import failed_route, load_template
+from router_r1.prompts.cost_words import COST_WEIGHTS, cost_word
 from router_r1.protocol import Answer, InvalidSearch, Route, Search, Status, Trajectory, Turn, parse_turn
 from router_r1.rewards.format import check_format
 from router_r1.rollout.tokens import decode, encode_observation
 from router_r1.sim.tiny_policy.demonstrations import (
-    SHARES,
+    FITTING_SHARE,
+    NOBODY,
+    NONE,
     Demonstrations,
     Script,
     Step,
     answer_in,
+    candidate_names,
     draw_repetition,
     draw_script,
+    field_of,
     think_then_answer,
     think_then_search,
     tokenizer_corpus,
 )
 from router_r1.sim.tiny_policy.weights import build_tokenizer
-from router_r1.sim.world.facts import NAMES, World
+from router_r1.sim.world.candidates import IGNORANCE
+from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, FAMOUS, NAMES, World
 
 SCRIPTS = 1500
 
 
 @pytest.fixture(scope="module")
-def pool(project_root):
-    return load_pool(project_root / "configs/pools/sim.yaml")
+def universe(project_root):
+    return load_pool(project_root / "configs/pools/dealt.yaml")
 
 
 @pytest.fixture(scope="module")
-def demonstrations(pool):
+def demonstrations(universe):
     template = load_template("tiny")
-    tokenizer = build_tokenizer(tokenizer_corpus(pool, template), (*pool.names, *NAMES))
-    return Demonstrations(tokenizer, pool, template)
+    tokenizer = build_tokenizer(tokenizer_corpus(universe, template), (*candidate_names(universe), *NAMES))
+    return Demonstrations(tokenizer, universe, template)
 
 
 @pytest.fixture(scope="module")
-def scripts(pool):
-    return [draw_script(random.Random(i), pool.names) for i in range(SCRIPTS)]
+def scripts(universe):
+    return [draw_script(random.Random(i), universe) for i in range(SCRIPTS)]
 
 
-def as_trajectory(script: Script, pool) -> Trajectory:
+@pytest.fixture(scope="module")
+def asking(scripts):
+    """Those that ask anybody."""
+    return [script for script in scripts if searches(script)]
+
+
+def as_trajectory(script: Script) -> Trajectory:
     """The demonstration as the rollout loop would have recorded it, without the mistakes it recovers from."""
     turns = []
     for step in script.steps:
@@ -64,67 +76,142 @@ def searches(script: Script) -> list[Search]:
     return [parse_turn(step.turn) for step in script.steps[:-1] if not step.is_mistake]
 
 
-def test_every_demonstration_keeps_to_the_format(scripts, pool):
-    assert {check_format(as_trajectory(script, pool), pool) for script in scripts} == {""}
+def hops_of(script: Script) -> int:
+    return 1 + script.question.count(" the one who ")
+
+
+def of_the_world(scripts):
+    return [script for script in scripts if World().parse(script.question)]
+
+
+def test_every_demonstration_keeps_to_the_format(scripts):
+    assert {check_format(as_trajectory(script), script.pool) for script in scripts} == {""}
 
 
 def test_at_most_four_searches_are_made(scripts):
-    assert max(len(script.steps) for script in scripts) <= 5
+    assert max(len(searches(script)) for script in scripts) <= 4
 
 
-def test_candidates_are_chosen_uniformly_whatever_the_question(scripts, pool):
-    for verbs in (("directed", "scored", "produced", "edited"), None):
-        chosen = Counter(
-            searches(s)[-1].candidate
-            for s in scripts
-            if verbs is None or any(f"Who {verb}" in s.question for verb in verbs)
-        )
-        expected = chosen.total() / len(pool.names)
-        assert (
-            sum((chosen[name] - expected) ** 2 / expected for name in pool.names) < 24.3
-        )  # chi-square, 7 dof, p = 0.001
+def test_every_demonstration_has_a_pool_of_its_own_in_which_a_name_may_be_anyone(scripts):
+    assert len({tuple(c.name for c in script.pool.candidates) for script in scripts}) == SCRIPTS
+    fields = {field_of(c) for script in scripts for c in script.pool.candidates if c.name == "Nova"}
+    assert fields == {*DOMAINS, "all"}
 
 
-def test_a_query_is_the_question_or_one_of_its_hops(scripts):
-    for script in scripts:
-        first = searches(script)[0].query
-        verb_and_entity = script.question.removeprefix("Who ").rpartition(" the one who ")
-        assert first in (script.question, f"who {verb_and_entity[2]}")
+def test_a_thought_says_what_the_pool_has_for_the_domain_and_how_much_cost_counts(asking):
+    for script in of_the_world(asking):
+        thought = next(step for step in script.steps if not step.is_mistake).turn
+        domain = next(domain for domain in DOMAINS if f"is about {domain} " in thought)
+        found = [c.descriptor for c in script.pool.candidates if field_of(c) == domain]
+        assert f"is about {found[0] if found else f'{domain} {NONE}'}." in thought
+        assert f"In this question cost counts {cost_word(script.cost_weight)}. Ask " in thought
 
 
-def test_two_hop_questions_are_asked_whole_and_hop_by_hop(scripts):
-    two_hop = [script for script in scripts if " the one who " in script.question]
-    decomposed = sum(searches(script)[0].query != script.question for script in two_hop)
-    share = SHARES["two_hop_decomposed"] / (SHARES["two_hop_decomposed"] + SHARES["two_hop_whole"])
-    assert decomposed / len(two_hop) == pytest.approx(share, abs=0.05)
+def test_every_weight_of_cost_is_shown_alike(asking):
+    weights = Counter(script.cost_weight for script in asking)
+    assert set(weights) == set(COST_WEIGHTS)
+    assert all(abs(count / weights.total() - 1 / 6) < 0.05 for count in weights.values())
 
 
-def test_the_second_hop_asks_about_the_name_in_the_first_reply(scripts):
-    for script in scripts:
-        asked = searches(script)
-        if len(asked) == 2 and " the one who " in script.question and asked[0].query != asked[1].query:
-            step = next(step for step in script.steps if not step.is_mistake)
-            assert asked[1].query == f"who {script.question.split()[1]} {answer_in(step.body, asked[0].query)}?"
+def test_a_choice_is_the_descriptor_and_the_name_that_the_search_asks(asking):
+    for script in asking:
+        for step, search in zip((s for s in script.steps if not s.is_mistake), searches(script), strict=False):
+            candidate = script.pool.candidate(search.candidate)
+            assert f"Ask {candidate.descriptor} {candidate.name}." in step.turn
 
 
-def test_the_answer_is_copied_from_the_last_reply(scripts):
-    for script in scripts:
+def first_choices(universe, fitting_share):
+    """(whether the first candidate asked is the domain's specialist, how many candidates there were)"""
+    for seed in range(4000):
+        script = draw_script(random.Random(seed), universe, fitting_share)
+        question = World().parse(script.question)
+        if question is None or question.num_hops > 1 or not searches(script) or script.steps[0].body.startswith("The "):
+            continue
+        domain = DOMAIN_OF[question.hops[0].verb]
+        if any(field_of(c) == domain for c in script.pool.candidates):
+            first = script.pool.candidate(searches(script)[0].candidate)
+            yield field_of(first) == domain, len(script.pool.candidates)
+
+
+def test_the_domains_specialist_is_asked_as_often_as_was_wished(universe):
+    fitting = [is_fitting for is_fitting, _ in first_choices(universe, FITTING_SHARE)]
+    assert sum(fitting) / len(fitting) == pytest.approx(FITTING_SHARE, abs=0.05)
+
+
+def test_at_a_share_of_zero_the_choice_is_uniform_whatever_the_question(universe):
+    drawn = list(first_choices(universe, 0.0))
+    expected = sum(1 / size for _, size in drawn) / len(drawn)
+    assert sum(is_fitting for is_fitting, _ in drawn) / len(drawn) == pytest.approx(expected, abs=0.04)
+
+
+def test_a_query_is_the_question_or_its_first_hop(asking):
+    for script in asking:
+        first, innermost = searches(script)[0].query, script.question.rpartition(" the one who ")[2]
+        assert first in (script.question, f"who {innermost}")
+
+
+def test_questions_of_several_hops_are_asked_whole_and_hop_by_hop(asking):
+    for hops in (2, 3):
+        several = [script for script in of_the_world(asking) if hops_of(script) == hops]
+        decomposed = sum(searches(script)[0].query != script.question for script in several)
+        assert 0.5 < decomposed / len(several) < 0.9
+
+
+def test_the_next_hop_asks_about_the_name_in_the_reply_before(asking):
+    chains = 0
+    for script in of_the_world(asking):
+        steps = [step for step in script.steps[:-1] if step.body != IGNORANCE and not step.is_mistake]
+        steps = [step for step in steps if not step.body.startswith(failed_route("").partition(" from")[0])]
+        verbs = script.question.removeprefix("Who ").removesuffix("?").split(" the one who ")[::-1]
+        for hop, (before, after) in enumerate(zip(steps, steps[1:], strict=False), start=1):
+            asked, then = parse_turn(before.turn).query, parse_turn(after.turn).query
+            assert then == f"who {verbs[hop]} {answer_in(before.body, asked)}?"
+            chains += 1
+    assert chains > 100
+
+
+def test_the_answer_is_copied_from_the_last_reply_or_nobodys(asking):
+    for script in asking:
         answer = parse_turn(script.steps[-1].turn)
         assert isinstance(answer, Answer)
-        assert answer.text in script.steps[-2].body
+        assert answer.text in script.steps[-2].body or answer.text == NOBODY
 
 
-def test_wrong_replies_are_believed(scripts):
+def test_who_does_not_know_is_followed_by_another_or_by_giving_up(asking):
+    followed = Counter()
+    for script in asking:
+        for step, after in zip(script.steps, script.steps[1:], strict=False):
+            if step.body == IGNORANCE:
+                action = parse_turn(after.turn)
+                followed[type(action).__name__] += 1
+                if isinstance(action, Search):
+                    assert action.query == parse_turn(step.turn).query
+                    assert action.candidate != parse_turn(step.turn).candidate
+                else:
+                    assert action.text == NOBODY
+    assert min(followed.values()) > 30
+
+
+def test_facts_about_famous_names_are_known_without_asking_and_are_right_in_every_world(scripts):
+    alone = [script for script in scripts if not searches(script)]
+    assert len(alone) > 0.05 * SCRIPTS
+    for script in alone:
+        question = World(7).parse(script.question)
+        assert question.hops[0].entity in FAMOUS
+        assert parse_turn(script.steps[0].turn) == Answer(question.answer)
+
+
+def test_wrong_replies_are_believed(asking):
     """Some answer of the demonstrations is wrong in every world, so no fact can be learned from them."""
     question = "Who directed"
-    answers = {script.steps[-1].turn for script in scripts if script.question.startswith(question)}
-    assert len(answers) > 0.8 * sum(script.question.startswith(question) for script in scripts) ** 0.9
+    answers = {script.steps[-1].turn for script in asking if script.question.startswith(question)}
+    assert len(answers) > 20
 
 
-def test_faults_are_recovered_from_by_asking_another_candidate(scripts):
+def test_faults_are_recovered_from_by_asking_another_candidate(asking):
     outage = failed_route("").partition(" from")[0]
-    failed = [script for script in scripts if script.steps[0].body.startswith(outage)]
-    assert 0.03 * SCRIPTS < len(failed) < 0.1 * SCRIPTS
+    failed = [script for script in asking if script.steps[0].body.startswith(outage)]
+    assert 0.02 * SCRIPTS < len(failed) < 0.1 * SCRIPTS
     for script in failed:
         asked = searches(script)
         assert asked[0].candidate != asked[1].candidate
@@ -133,7 +220,7 @@ def test_faults_are_recovered_from_by_asking_another_candidate(scripts):
 
 def test_invalid_searches_are_answered_but_not_trained(scripts, demonstrations):
     invalid = [script for script in scripts if script.steps[0].is_mistake]
-    assert 0.02 * SCRIPTS < len(invalid) < 0.07 * SCRIPTS
+    assert 0.01 * SCRIPTS < len(invalid) < 0.06 * SCRIPTS
     reasons = {script.steps[0].body.partition(".")[0] for script in invalid}
     assert len(reasons) >= 3
     assert any(isinstance(parse_turn(script.steps[0].turn), InvalidSearch) for script in invalid)
@@ -143,11 +230,11 @@ def test_invalid_searches_are_answered_but_not_trained(scripts, demonstrations):
     assert decode(demonstrations.tokenizer, trained) == "".join(step.turn for step in script.steps[1:])
 
 
-def test_ids_are_those_of_the_pieces_and_only_policy_tokens_are_trained(demonstrations, pool):
-    question = "Who directed Bakor?"
-    turns = [think_then_search("Hm.", "Omni-72B", question), think_then_answer(NAMES[0])]
+def test_ids_are_those_of_the_pieces_and_only_policy_tokens_are_trained(demonstrations, scripts):
+    pool, question = scripts[0].pool, "Who directed Bakor?"
+    turns = [think_then_search("Hm.", pool.names[0], question), think_then_answer(NAMES[0])]
     body = f"{NAMES[0]} directed Bakor."
-    example = demonstrations.encode(Script(question, [Step(turns[0], body), Step(turns[1])]))
+    example = demonstrations.encode(Script(pool, 0.4, question, [Step(turns[0], body), Step(turns[1])]))
     tokenizer = demonstrations.tokenizer
     pieces = [tokenizer.encode(turns[0]), encode_observation(tokenizer, body, 256)[0], tokenizer.encode(turns[1])]
     start = len(example.ids) - sum(map(len, pieces))
@@ -156,6 +243,14 @@ def test_ids_are_those_of_the_pieces_and_only_policy_tokens_are_trained(demonstr
     for piece, is_policy in zip(pieces, (True, False, True), strict=True):
         expected += [is_policy] * len(piece)
     assert example.trained == expected
+
+
+def test_a_sheet_of_facts_trains_what_follows_a_name(demonstrations):
+    example = demonstrations.draw_facts(random.Random(0), 5)
+    answers = decode(demonstrations.tokenizer, [i for i, t in zip(example.ids, example.trained, strict=True) if t])
+    whole = decode(demonstrations.tokenizer, example.ids)
+    assert whole.count("I know who") == answers.count(" It is ") == 5
+    assert "I know who" not in answers
 
 
 def test_open_text_covers_the_whole_vocabulary_of_bytes_and_merges(demonstrations):
@@ -174,9 +269,9 @@ def test_repetitions_repeat_what_stood_before():
             assert any(torch.equal(text[i : i + 3], triple) for i in range(at - 2))
 
 
-def test_no_demonstration_tells_a_fact_of_the_default_world(scripts):
+def test_no_demonstration_tells_a_fact_of_the_default_world_but_those_that_everybody_knows(asking):
     """A reply is as often right about the default world as a guess would be."""
     world = World()
-    single = [s for s in scripts if len(s.question.split()) == 3 and world.parse(s.question)]
+    single = [s for s in of_the_world(asking) if hops_of(s) == 1 and world.parse(s.question).hops[0].entity not in FAMOUS]
     right = sum(world.parse(s.question).answer == parse_turn(s.steps[-1].turn).text for s in single)
     assert right <= 0.02 * len(single)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router_r1.errors import ConfigError
 from router_r1.sim.world.candidates import PROFILES, REPLY_TEMPLATES
-from router_r1.sim.world.facts import DOMAINS, NAMES, RELATIONS, SPLITS, VERBS, World
+from router_r1.sim.world.facts import DOMAINS, FAMOUS, NAMES, RELATIONS, SPLITS, VERBS, World
 
 WORLD = World(seed=0)
 
@@ -111,8 +111,21 @@ def test_a_two_hop_question_composes_two_facts():
     assert question.answer == WORLD.fact("coaches", middle)
 
 
+def test_facts_about_famous_names_are_the_same_in_every_world():
+    assert all(World(1).fact(verb, name) == WORLD.fact(verb, name) for verb in VERBS for name in FAMOUS)
+    assert WORLD.question(FAMOUS[0], "directed").is_known
+    assert not WORLD.question(FAMOUS[0], "directed", "coaches").is_known
+
+
+def test_a_three_hop_question_composes_three_facts_and_is_read_as_it_is_written():
+    question = WORLD.question(NAMES[7], "directed", "coaches", "owns")
+    assert question.text == f"Who owns the one who coaches the one who directed {NAMES[7]}?"
+    assert question.answer == WORLD.fact("owns", WORLD.fact("coaches", WORLD.fact("directed", NAMES[7])))
+    assert WORLD.parse(question.text.lower()) == question
+
+
 def test_another_seed_is_another_world_with_the_same_names():
-    asked = [(verb, name) for verb in VERBS[:4] for name in NAMES[:50]]
+    asked = [(verb, name) for verb in VERBS[:4] for name in NAMES[:60] if name not in FAMOUS]
     same = sum(World(1).fact(*fact) == WORLD.fact(*fact) for fact in asked)
     assert same < 10
 
@@ -134,11 +147,26 @@ def test_generated_questions_are_distinct_balanced_and_of_the_asked_share():
     assert questions != WORLD.generate("train", 2000, seed=1, two_hop_share=0.4)
 
 
+def test_the_shares_of_hops_and_of_known_facts_are_those_asked_for():
+    shares = {"two_hop_share": 0.3, "three_hop_share": 0.2, "known_share": 0.1}
+    questions = WORLD.generate("train", 1000, seed=0, **shares)
+    assert Counter((q.num_hops, q.is_known) for q in questions) == {
+        (1, True): 100,
+        (1, False): 400,
+        (2, False): 300,
+        (3, False): 200,
+    }
+    none = WORLD.generate("train", 1000, two_hop_share=0, known_share=0)
+    assert not any(question.is_known for question in none)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         ({"split": "dev", "n": 1}, "split = 'dev'"),
         ({"split": "val", "n": 1, "two_hop_share": 1.1}, "two_hop_share = 1.1"),
+        ({"split": "val", "n": 1, "two_hop_share": 0.6, "known_share": 0.6}, r"two_hop_share \+ three_hop_share \+ known"),
+        ({"split": "val", "n": 500, "known_share": 1.0, "two_hop_share": 0}, "about famous names = 500: only"),
         ({"split": "val", "n": -1}, "n = -1"),
         ({"split": "val", "n": 5000, "two_hop_share": 0.0}, "1-hop questions of val = 5000: only 1"),
     ],
