@@ -52,7 +52,7 @@ def write_sample(root: Path) -> None:
         with file.open("w", newline="", encoding="utf-8") as lines:
             rows = csv.writer(lines)
             rows.writerow(["question", "answers"])
-            rows.writerows((q.text, "|".join(q.golden_answers)) for q in world.generate(split, count, two_hop_share=0))
+            rows.writerows((q.text, "|".join(q.golden_answers)) for q in world.generate(split, count, shares=ONE_HOP))
         print(file)
 
 

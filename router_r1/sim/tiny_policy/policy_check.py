@@ -89,7 +89,7 @@ def check_policy(
         trajectories: how many; of the questions 10 % are about famous names, 40 % have one hop, 35 % two, 15 % three.
     """
     world = World()
-    questions = world.generate("val", trajectories, seed, two_hop_share=0.35, three_hop_share=0.15, known_share=0.1)
+    questions = world.generate("val", trajectories, seed)
     deal = dealer_of(pool, seed)
     assert deal is not None
     policy = TorchPolicy(model.eval(), tokenizer, seed=seed)

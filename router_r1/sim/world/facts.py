@@ -40,6 +40,7 @@ VERBS: tuple[str, ...] = tuple(DOMAIN_OF)
 SPLITS: dict[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 """Split -> share of all questions."""
 
+_SOURCE = "world questions"
 _NUM_NAMES = 512
 _ONSETS, _VOWELS, _CODAS = "bdgklmnprstvz", "aeiou", "klmnr"
 # Words with a meaning of their own, or that begin like an insult.
@@ -139,6 +140,35 @@ class WorldQuestion:
         return "train"
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Share of each kind among the questions of the world; the rest ask for one fact about a name that is not famous."""
+
+    two_hop: float = 0.35
+    three_hop: float = 0.15
+    known: float = 0.1
+    """Of one fact about a famous name."""
+
+    def check(self, source: str) -> None:
+        """See that they are shares of one whole.
+
+        Args:
+            source: where they were written, for error texts.
+
+        Raises:
+            ConfigError: one lies outside [0, 1], or all are more than 1 together.
+        """
+        shares = {f"{name}_share": share for name, share in vars(self).items()}
+        for key, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ConfigError(source, key, share, "must be between 0 and 1")
+        if sum(shares.values()) > 1:
+            raise ConfigError(source, " + ".join(shares), round(sum(shares.values()), 6), "must be at most 1 together")
+
+
+ONE_HOP = Shares(0, 0, 0)
+
+
 class World:
     """All facts of one seed.
 
@@ -175,55 +205,39 @@ class World:
             return None
         return self.question(entity, *verbs)
 
-    def generate(
-        self,
-        split: str,
-        n: int,
-        seed: int = 0,
-        two_hop_share: float = 0.4,
-        three_hop_share: float = 0.0,
-        known_share: float | None = None,
-    ) -> list[WorldQuestion]:
+    def generate(self, split: str, n: int, seed: int = 0, shares: Shares | None = None) -> list[WorldQuestion]:
         """`n` distinct questions of a split, in random order.
 
         Args:
             split: "train", "val" or "test"; no question is in two of them.
             n: how many.
             seed: of the draw; it changes neither facts nor splits.
-            two_hop_share: share of all questions, in [0, 1]; rounded to whole questions, as the others are.
-            three_hop_share: likewise. The rest have one hop.
-            known_share: share of all questions that ask for one fact about a famous name; None: as it happens, one in
-                forty of one hop.
+            shares: of each kind of question.
 
         Raises:
-            ConfigError: unknown split, shares outside [0, 1] or above 1 together, or more questions wanted than the
-                split holds.
+            ConfigError: unknown split, impossible shares, or more questions wanted than the split holds.
         """
-        source = "world questions"
         if split not in SPLITS:
-            raise ConfigError(source, "split", split, f"must be one of {', '.join(SPLITS)}")
-        shares = {"two_hop_share": two_hop_share, "three_hop_share": three_hop_share, "known_share": known_share or 0.0}
-        for key, share in shares.items():
-            if not 0 <= share <= 1:
-                raise ConfigError(source, key, share, "must be between 0 and 1")
-        if sum(shares.values()) > 1:
-            raise ConfigError(source, " + ".join(shares), sum(shares.values()), "must not be above 1 together")
+            raise ConfigError(_SOURCE, "split", split, f"must be one of {', '.join(SPLITS)}")
         if n < 0:
-            raise ConfigError(source, "n", n, "must not be negative")
-        two, three, known = (round(n * share) for share in shares.values())
+            raise ConfigError(_SOURCE, "n", n, "must not be negative")
+        shares = shares or Shares()
+        shares.check(_SOURCE)
+        two, three, known = (round(n * share) for share in (shares.two_hop, shares.three_hop, shares.known))
+        wanted = {(3, False): three, (2, False): two, (1, True): known, (1, False): n - two - three - known}
         questions: list[WorldQuestion] = []
-        for num_hops, wanted, is_known in ((3, three, None), (2, two, None), (1, known, True), (1, n - two - three - known, None if known_share is None else False)):
-            fitting = (
-                question
-                for question in self._shuffled(num_hops, split, seed)
-                if question.split == split and is_known in (None, question.is_known)
-            )
-            drawn = list(islice(fitting, wanted))
-            if len(drawn) < wanted:
+        for (num_hops, is_known), count in wanted.items():
+            drawn = list(islice(self._of_kind(split, seed, num_hops, is_known), count))
+            if len(drawn) < count:
                 kind = f"{num_hops}-hop questions of {split}" + (" about famous names" if is_known else "")
-                raise ConfigError(source, kind, wanted, f"only {len(drawn)} exist; ask for at most that")
+                raise ConfigError(_SOURCE, kind, count, f"only {len(drawn)} exist; ask for at most that")
             questions += drawn
         return sorted(questions, key=lambda question: digest("order", seed, question.text))
+
+    def _of_kind(self, split: str, seed: int, num_hops: int, is_known: bool) -> Iterator[WorldQuestion]:
+        for question in self._shuffled(num_hops, split, seed):
+            if question.split == split and question.is_known == is_known:
+                yield question
 
     def _shuffled(self, num_hops: int, *key: object) -> Iterator[WorldQuestion]:
         """All questions of so many hops in an order drawn by the key, each once (a lazy Fisher-Yates shuffle)."""

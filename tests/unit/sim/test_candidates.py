@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from router_r1.pool import load_pool, raw_cost
 from router_r1.sim.world.candidates import IGNORANCE, NAMED, PROFILES, SimulatedPool, count_tokens, truncate
-from router_r1.sim.world.facts import DOMAINS, NAMES, RELATIONS, World
+from router_r1.sim.world.facts import DOMAINS, NAMES, RELATIONS, Shares, World
 
 WORLD = World(seed=0)
 POOL = SimulatedPool(WORLD)
 POOL_FILE = Path(__file__).parents[3] / "configs/pools/sim.yaml"
 
 SINGLE_HOP = [WORLD.question(name, verb) for name in NAMES for verbs in RELATIONS.values() for verb in verbs]
-TWO_HOP = WORLD.generate("train", 1000, seed=0, two_hop_share=1.0)
+TWO_HOP = WORLD.generate("train", 1000, seed=0, shares=Shares(1, 0, 0))
 
 
 def said(candidate, question, sample=0):

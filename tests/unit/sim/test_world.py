@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router_r1.errors import ConfigError
 from router_r1.sim.world.candidates import PROFILES, REPLY_TEMPLATES
-from router_r1.sim.world.facts import DOMAINS, FAMOUS, NAMES, RELATIONS, SPLITS, VERBS, World
+from router_r1.sim.world.facts import DOMAINS, FAMOUS, NAMES, ONE_HOP, RELATIONS, SPLITS, VERBS, Shares, World
 
 WORLD = World(seed=0)
 
@@ -131,32 +131,31 @@ def test_another_seed_is_another_world_with_the_same_names():
 
 
 def test_splits_share_no_question_whatever_the_seed_of_the_draw():
-    drawn = {split: {q.text for s in (0, 1) for q in WORLD.generate(split, 600, seed=s)} for split in SPLITS}
+    drawn = {split: {q.text for s in (0, 1) for q in WORLD.generate(split, 300, seed=s)} for split in SPLITS}
     assert not drawn["train"] & drawn["val"]
     assert not drawn["train"] & drawn["test"]
     assert not drawn["val"] & drawn["test"]
 
 
 def test_generated_questions_are_distinct_balanced_and_of_the_asked_share():
-    questions = WORLD.generate("train", 2000, seed=0, two_hop_share=0.4)
+    questions = WORLD.generate("train", 2000, seed=0, shares=Shares(two_hop=0.4, three_hop=0, known=0))
     assert len(set(questions)) == 2000
     assert Counter(q.num_hops for q in questions) == {1: 1200, 2: 800}
     by_domain = Counter(q.hops[0].domain for q in questions)
     assert min(by_domain.values()) > 270
     assert Counter(q.num_hops for q in questions[:500])[2] == pytest.approx(200, abs=40), "hop counts must be mixed"
-    assert questions != WORLD.generate("train", 2000, seed=1, two_hop_share=0.4)
+    assert questions != WORLD.generate("train", 2000, seed=1, shares=Shares(two_hop=0.4, three_hop=0, known=0))
 
 
 def test_the_shares_of_hops_and_of_known_facts_are_those_asked_for():
-    shares = {"two_hop_share": 0.3, "three_hop_share": 0.2, "known_share": 0.1}
-    questions = WORLD.generate("train", 1000, seed=0, **shares)
+    questions = WORLD.generate("train", 1000, seed=0, shares=Shares(two_hop=0.3, three_hop=0.2, known=0.1))
     assert Counter((q.num_hops, q.is_known) for q in questions) == {
         (1, True): 100,
         (1, False): 400,
         (2, False): 300,
         (3, False): 200,
     }
-    none = WORLD.generate("train", 1000, two_hop_share=0, known_share=0)
+    none = WORLD.generate("train", 1000, shares=ONE_HOP)
     assert not any(question.is_known for question in none)
 
 
@@ -164,11 +163,11 @@ def test_the_shares_of_hops_and_of_known_facts_are_those_asked_for():
     ("arguments", "named"),
     [
         ({"split": "dev", "n": 1}, "split = 'dev'"),
-        ({"split": "val", "n": 1, "two_hop_share": 1.1}, "two_hop_share = 1.1"),
-        ({"split": "val", "n": 1, "two_hop_share": 0.6, "known_share": 0.6}, r"two_hop_share \+ three_hop_share \+ known"),
-        ({"split": "val", "n": 500, "known_share": 1.0, "two_hop_share": 0}, "about famous names = 500: only"),
+        ({"split": "val", "n": 1, "shares": Shares(two_hop=1.1)}, "two_hop_share = 1.1"),
+        ({"split": "val", "n": 1, "shares": Shares(two_hop=0.6, known=0.6)}, r"two_hop_share \+ three_hop_share \+ known"),
+        ({"split": "val", "n": 500, "shares": Shares(0, 0, known=1)}, "about famous names = 500: only"),
         ({"split": "val", "n": -1}, "n = -1"),
-        ({"split": "val", "n": 5000, "two_hop_share": 0.0}, "1-hop questions of val = 5000: only 1"),
+        ({"split": "val", "n": 5000, "shares": ONE_HOP}, "1-hop questions of val = 5000: only 1"),
     ],
 )
 def test_a_draw_that_cannot_be_made_names_the_argument(arguments, named):
