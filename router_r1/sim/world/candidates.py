@@ -89,15 +89,15 @@ class Grade:
 
 
 GRADES: tuple[Grade, ...] = (
-    Grade(word="expert", skill=0.96, general_skill=0.9, two_hop_skill=0.4, latency_ms=60),
-    Grade(word="solid", skill=0.86, general_skill=0.8, two_hop_skill=0.25, latency_ms=35),
+    Grade(word="expert", skill=0.96, general_skill=0.9, two_hop_skill=0.2, latency_ms=60),
+    Grade(word="solid", skill=0.86, general_skill=0.8, two_hop_skill=0.12, latency_ms=35),
     # The boaster: the grandest word, and many of them.
-    Grade(word="brilliant", skill=0.5, general_skill=0.45, two_hop_skill=0.1, wordy=True, latency_ms=50),
+    Grade(word="brilliant", skill=0.5, general_skill=0.45, two_hop_skill=0.05, wordy=True, latency_ms=50),
     # The modest one: better than it says.
-    Grade(word="plain", skill=0.9, general_skill=0.78, two_hop_skill=0.25, admits=0.8, latency_ms=25),
-    Grade(word="light", skill=0.74, general_skill=0.5, two_hop_skill=0.1, admits=0.8, latency_ms=15),
+    Grade(word="plain", skill=0.9, general_skill=0.78, two_hop_skill=0.12, admits=0.8, latency_ms=25),
+    Grade(word="light", skill=0.74, general_skill=0.5, two_hop_skill=0.05, admits=0.8, latency_ms=15),
 )
-TINY = Profile(name="all-tiny", skill=0.2, two_hop_skill=0.05, latency_ms=8)
+TINY = Profile(name="all-tiny", skill=0.2, two_hop_skill=0.02, latency_ms=8)
 """The dwarf among the generalists."""
 
 _ELSEWHERE = 0.1
