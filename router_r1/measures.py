@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping
 TOP_SHARE, EFFECTIVE_CANDIDATES, KIND_INFORMATION = "top_share", "effective_candidates", "kind_information"
 """What the measures are called wherever they are written down."""
 
+COST_WEIGHT = "cost_weight_"
+"""Begins the name of a group of questions that have one cost weight: `cost_weight_0.6`."""
+
 
 def top_share(routes: Mapping[str, float]) -> float:
     """Share of the most used candidate in all routes, in [0, 1]; 0 if there are no routes.

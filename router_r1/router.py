@@ -98,7 +98,8 @@ class Router:
             RuntimeError: the policy's back end failed.
             BudgetSpent: nothing more may be spent on routes.
         """
-        messages = render_messages(self.settings.template, self.pool, checked_question(question, "question", ""))
+        asked, settings = checked_question(question, "question", ""), self.settings
+        messages = render_messages(settings.template, self.pool, asked, settings.cost_weight)
         return await self.roll_out(messages, request_id=request_id or uuid4().hex, watch=watch)
 
     def ask(self, question: str, *, watch: Callable[[Turn], None] | None = None) -> Trajectory:

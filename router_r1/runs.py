@@ -6,7 +6,8 @@ runs/<name>/
     data/                   the questions, if the run made them
     metrics/<step>.jsonl    veRL's metrics, one file per start of the trainer
     checkpoints/            global_step_N/{actor, critic, data.pt, cost_window.json}
-    validation/ rollouts/   trajectories, one JSONL per step; of a validation, <step>.json with the measures of routing
+    validation/ rollouts/   trajectories, one JSONL per step; of a validation, <step>.json with the measures of routing,
+                            and of each cost weight
     hf -> checkpoints/...   the newest policy in Hugging Face format
     train.log pool_server.log
     summary.json curves.png
@@ -73,7 +74,7 @@ def read_metrics(run_dir: Path) -> dict[int, dict[str, float]]:
 
 
 def validation_measures_file(run_dir: Path, step: int) -> Path:
-    """Where the measures of routing of the validation at `step` are; veRL has no place for them."""
+    """Where the measures of routing of the validation at `step` are, by cost weight too; veRL has no place for them."""
     return run_dir / "validation" / f"{step}.json"
 
 

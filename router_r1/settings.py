@@ -70,6 +70,8 @@ class PolicyOptions(_Options):
     """Of sampling."""
     max_turns: int | None = Field(default=None, ge=0)
     """Searches per question (default: the run's, or 4)."""
+    cost_weight: float | None = Field(default=None, ge=0, le=1)
+    """How much cost counts, told by the prompts (default: that of each test question; or else the run's, or 0)."""
 
 
 class CandidateOptions(_Options):
@@ -101,6 +103,7 @@ class RouterSettings:
     options: RouterOptions  # with what the run and the defaults filled in
     pool: RoutingPool  # if simulated, with endpoints still to be filled in
     template: Template
+    cost_weight: float  # of a question that has none of its own
     limits: RolloutLimits
     sampling: Sampling
     backend: Backend
@@ -165,6 +168,9 @@ def make_settings(options: RouterOptions) -> RouterSettings:
     if not simulated:
         check_api_keys(pool)
     template = load_template(options.template or run.get("template") or _template_for(model_path))
+    if options.cost_weight is not None and not (template.tells_cost_weight or method):
+        remedy = f"is told by no prompt of template {template.name}: add {{cost_weight}} to it, or leave the option out"
+        raise ConfigError("command line", "--cost-weight", options.cost_weight, remedy)
     limits = _limits(options, run)
     filled_in = {
         "model_path": model_path,
@@ -179,6 +185,7 @@ def make_settings(options: RouterOptions) -> RouterSettings:
         options=options.model_copy(update=filled_in),
         pool=pool,
         template=template,
+        cost_weight=_cost_weight(options, run),
         limits=limits,
         sampling=Sampling(temperature=options.temperature, top_p=options.top_p, seed=options.seed),
         backend=backend,
@@ -251,6 +258,14 @@ def _check_simulated(options: RouterOptions, simulated: bool) -> None:
 
 def _template_for(model_path: str | None) -> str:
     return "llama" if model_path and model_config(model_path).get("model_type") == "llama" else "qwen"
+
+
+def _cost_weight(options: RouterOptions, run: dict[str, Any]) -> float:
+    """That which was asked for, or the run's; 0 for a policy that has learned several, or of which nothing is known."""
+    if options.cost_weight is not None:
+        return options.cost_weight
+    alpha = run.get("cost_coe")
+    return alpha if isinstance(alpha, int | float) else 0.0
 
 
 def _limits(options: RouterOptions, run: dict[str, Any]) -> RolloutLimits:

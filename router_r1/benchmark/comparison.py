@@ -14,7 +14,15 @@ import yaml
 from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import Results, read_results
 from router_r1.benchmark.plots import draw_em_against_cost, save
-from router_r1.benchmark.tables import MEASURES, console_for, em_sheet, measures_of_runs_sheet, ordered, show
+from router_r1.benchmark.tables import (
+    MEASURES,
+    console_for,
+    cost_weights_sheet,
+    em_sheet,
+    measures_of_runs_sheet,
+    ordered,
+    show,
+)
 from router_r1.errors import ConfigError
 
 PAPER_FILE = "paper_results.yaml"
@@ -42,13 +50,17 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
         note = _PAPER_NOTE.format(source=source)
         scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
     means = {label: results.mean for label, results in runs.items()}
-    show(console_for(sys.stdout), [em_sheet(scores), measures_of_runs_sheet(means)])
+    weights = _cost_weights(runs)
+    shown = [em_sheet(scores), measures_of_runs_sheet(means)]
+    show(console_for(sys.stdout), [*shown, cost_weights_sheet(weights)] if weights else shown)
     if len({tuple(sorted(row)) for row in scores.values()}) > 1:
         print("note: not all are of the same data sets, so their means do not compare")
     if note:
         print(note)
-    write_text(out / "comparison.csv", _csv(scores, means))
-    points = {label: (mean["raw_cost"], mean["em"]) for label, mean in means.items()}
+    by_weight = {(label, weight): row for label, found in weights.items() for weight, row in found.items()}
+    write_text(out / "comparison.csv", _csv(scores, means, by_weight))
+    points = {label: (mean["raw_cost"], mean["em"]) for label, mean in means.items() if label not in weights}
+    points |= {f"{label}, {weight}": (row["raw_cost"], row["em"]) for (label, weight), row in by_weight.items()}
     picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, points))
     print(f"comparison: {picture.parent}")
 
@@ -60,6 +72,12 @@ def _read(folders: Sequence[Path]) -> dict[str, Results]:
     if len(set(labels)) < len(labels):
         raise ConfigError("command line", "RUN", str(folders[-1]), "is named twice")
     return {label: read_results(folder) for label, folder in zip(labels, folders, strict=True)}
+
+
+def _cost_weights(runs: dict[str, Results]) -> dict[str, dict[str, dict[str, float]]]:
+    """Label -> cost weight -> metrics; {} where there is nothing to tell apart, since all questions have one weight."""
+    known = {label: results.cost_weights for label, results in runs.items() if results.cost_weights}
+    return known if len({weight for found in known.values() for weight in found}) > 1 else {}
 
 
 def _em(datasets: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -81,14 +99,24 @@ def paper_rows(base: str) -> tuple[str, dict[str, dict[str, float]]]:
     }
 
 
-def _csv(scores: dict[str, dict[str, float]], means: dict[str, dict[str, float]]) -> str:
-    """EM by data set, then what else is told of a run; empty where it is not known."""
+def _csv(
+    scores: dict[str, dict[str, float]],
+    means: dict[str, dict[str, float]],
+    by_weight: dict[tuple[str, str], dict[str, float]],
+) -> str:
+    """EM by data set, then what else is told of a run; empty where it is not known.
+
+    A run, all its questions together, is followed by rows for each of its cost weights.
+    """
     columns = [*ordered({name for row in scores.values() for name in row} - {"mean"}), "mean"]
     others = ["raw_cost", *(key for key, _ in MEASURES.values())]
     table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=["run", *columns, *others], lineterminator="\n")
+    writer = csv.DictWriter(table, fieldnames=["run", "cost_weight", *columns, *others], lineterminator="\n")
     writer.writeheader()
     for label, row in scores.items():
         known = means.get(label, {})
         writer.writerow({"run": label, **row, **{key: known.get(key, "") for key in others}})
+        for (_, weight), found in ((key, found) for key, found in by_weight.items() if key[0] == label):
+            told = {key: found[key] for key in others}
+            writer.writerow({"run": label, "cost_weight": weight, "mean": found["em"], **told})
     return table.getvalue()

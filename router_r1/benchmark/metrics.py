@@ -7,7 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Results:
 
     datasets: dict[str, Row]
     mean: Row
+    cost_weights: dict[str, Row] = field(default_factory=dict)
+    """Cost weight (`0.6`) -> the mean over data sets of the questions that have it; {} if none have one."""
 
 
 def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
@@ -53,6 +55,17 @@ def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
     Args:
         candidates: the names of the pool.
     """
+    datasets, mean = _by_dataset(records, candidates)
+    groups: dict[float, list[Record]] = {}
+    for record in records:
+        if (weight := record.get("cost_weight")) is not None:
+            groups.setdefault(weight, []).append(record)
+    weights = {f"{weight:g}": _by_dataset(groups[weight], candidates)[1] for weight in sorted(groups)}
+    return Results(datasets, mean, weights)
+
+
+def _by_dataset(records: Sequence[Record], candidates: Sequence[str]) -> tuple[dict[str, Row], Row]:
+    """Metrics of every data set, and their mean."""
     groups: dict[str, list[Record]] = {}
     # The order in which trajectories finish must not move the last digit of a mean.
     for record in sorted(records, key=lambda r: (r["data_source"], r["index"], r["sample"])):
@@ -66,7 +79,7 @@ def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
     }
     mean["em_low"], mean["em_high"] = bootstrap_interval(list(scores.values()))
     mean |= _route_measures(records)
-    return Results(datasets, mean)
+    return datasets, mean
 
 
 def _question_means(group: Sequence[Record]) -> np.ndarray:
@@ -149,7 +162,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def write_results(folder: Path, results: Results, facts: Mapping[str, Any]) -> None:
     """Write `results.json` (with the facts they depend on) and `results.csv`, each whole or not at all."""
-    found = {"datasets": results.datasets, "mean": results.mean, **facts}
+    found = {"datasets": results.datasets, "mean": results.mean, "cost_weights": results.cost_weights, **facts}
     write_text(folder / RESULTS_FILE, json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=["dataset", *results.mean], lineterminator="\n")
@@ -168,7 +181,7 @@ def read_results(folder: Path) -> Results:
     file = folder / RESULTS_FILE
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return Results(found["datasets"], found["mean"])
+        return Results(found["datasets"], found["mean"], found.get("cost_weights", {}))
     except OSError as fault:
         raise ConfigError(file, "", None, f"cannot be read: {fault.strerror}; name a folder of test.sh") from None
     except (ValueError, KeyError, TypeError) as fault:

@@ -27,6 +27,7 @@ class PromptedQuestion:
     index: int  # unique within the data source
     messages: Sequence[Mapping[str, str]]
     place: str  # file and row, for error texts
+    cost_weight: float | None = None  # how much cost counts, as the prompt tells it; None if that is not known
 
 
 def read_test_questions(
@@ -66,12 +67,17 @@ def _question(row: dict[str, Any], place: str, settings: RouterSettings, render:
     extra, golden = row["extra_info"], row["reward_model"]["ground_truth"]["target"]
     if not golden:
         raise ConfigError(place, "reward_model.ground_truth.target", golden, "must hold at least one golden answer")
-    messages = render_messages(settings.template, settings.pool, extra["question"]) if render else row["prompt"]
-    if not render:
+    asked = settings.options.cost_weight
+    cost_weight = extra.get("cost_weight") if asked is None else asked
+    messages = row["prompt"]
+    if render:
+        cost_weight = settings.cost_weight if cost_weight is None else cost_weight
+        messages = render_messages(settings.template, settings.pool, extra["question"], cost_weight)
+    else:
         _check_offers(messages, place, settings)
     question = Question(extra["id"], extra["question"], tuple(golden))
     kind = kind_of_question(row["ability"], row["data_source"])
-    return PromptedQuestion(question, row["data_source"], kind, extra["index"], messages, place)
+    return PromptedQuestion(question, row["data_source"], kind, extra["index"], messages, place, cost_weight)
 
 
 def _check_offers(messages: Sequence[Mapping[str, str]], place: str, settings: RouterSettings) -> None:

@@ -51,6 +51,7 @@ class Record(TrajectoryRecord):
 
     data_source: str
     kind: NotRequired[str]  # of the question; a benchmark that an earlier version began lacks it
+    cost_weight: NotRequired[float | None]  # as the prompt tells it; None if that is not known
     id: str
     index: int
     sample: int
@@ -91,6 +92,7 @@ def benchmark_record(
     return {
         "data_source": question.data_source,
         "kind": question.kind,
+        "cost_weight": question.cost_weight,
         "id": question.question.id,
         "index": question.index,
         "sample": sample,

@@ -31,6 +31,7 @@ from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
 from router_r1.pool import RoutingPool
+from router_r1.prompts.cost_words import cost_word
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
 from router_r1.rewards.rubric import score
@@ -86,7 +87,7 @@ class Benchmark:
             raise ConfigError("command line", "--n", n_samples, remedy)
         self.files = list(data) or _files_of_run(settings)
         # A method reads the question alone, so that whatever prompt a file holds is no matter.
-        render = options.template is not None or settings.method is not None
+        render = (options.template, options.cost_weight, settings.method) != (None, None, None)
         self.questions = read_test_questions(self.files, settings, render=render, limit=limit)
         if resume and out is None:
             raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
@@ -126,6 +127,8 @@ class Benchmark:
             notes.insert(0, f"what was asked is the method {self.settings.options.method}, not a trained router")
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
+        if (weight := self.settings.options.cost_weight) is not None and not self.settings.method:
+            notes.append(f"every prompt says that cost counts {cost_word(weight)} (cost weight {weight:g})")
         return notes
 
     def _facts(self) -> dict[str, Any]:

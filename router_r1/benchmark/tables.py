@@ -134,15 +134,31 @@ def measures_of_runs_sheet(runs: Mapping[str, Mapping[str, float]]) -> Sheet:
     return Sheet("Measures of routing, all data sets together", "run", list(MEASURES), cells)
 
 
+def cost_weights_sheet(runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Sheet:
+    """Runs and cost weights in rows, measures in columns: what less cost is paid for with.
+
+    Args:
+        runs: label, "" if there is but one -> cost weight -> metrics of all its questions.
+    """
+    columns = {"EM": ("em", ".3f"), "raw cost": ("raw_cost", ".4g"), "routes": ("routes", ".2f"), **MEASURES}
+    cells = [
+        (f"{label}, {weight}" if label else weight, [format(row[key], form) for key, form in columns.values()])
+        for label, weights in runs.items()
+        for weight, row in weights.items()
+    ]
+    return Sheet("By cost weight (alpha)", "run, alpha" if any(runs) else "alpha", list(columns), cells)
+
+
 def sheets(results: Results) -> list[Sheet]:
     """All that is shown of one benchmark."""
-    return [
+    always = [
         summary_sheet(results),
         cost_sheet(results),
         routes_sheet(results),
         shares_sheet(results),
         measures_sheet(results),
     ]
+    return [*always, cost_weights_sheet({"": results.cost_weights})] if len(results.cost_weights) > 1 else always
 
 
 def _columns_of(results: Results) -> list[Row]:

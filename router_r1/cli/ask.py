@@ -257,6 +257,8 @@ class _Answers:
         settings, options = self._settings, self._settings.options
         policy = {"model_path": options.model_path, "base_urls": list(options.base_url), "method": options.method}
         setting = {"pool": settings.pool.name, "template": settings.template.name, "seconds": seconds}
+        if settings.template.tells_cost_weight:
+            setting["cost_weight"] = settings.cost_weight
         record: dict[str, Any] = {"question": question, **trajectory_record(trajectory), **policy, **setting}
         json.dump(record, self._out, ensure_ascii=False)
         self._out.write("\n")

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from router_r1.cli.cost_weights import told_weights
 from router_r1.cli.running import exit_code_of
 from router_r1.datasets.flashrag import FlashragFolder, FlashragHub
 from router_r1.datasets.parquet import write_parquet
@@ -39,6 +40,8 @@ class DataOptions(BaseModel):
     """Prompt template: qwen, llama, tiny, or a file."""
     seed: int = 42
     """Of the draw."""
+    cost_weights: str | None = None
+    """Numbers in [0, 1], such as 0,0.2,0.4: each question gets one of them, and its prompt tells it."""
     data_root: str | None = None
     """Folder in FlashRAG's layout, ROOT/<dataset>/<split>.jsonl (default: $DATA_ROOT, or else the hub)."""
     source: str | None = None
@@ -87,6 +90,7 @@ class _Job:
         self.source = _source(options)
         self.model = Path(options.model).stem
         self.template = load_template(options.model)
+        self.cost_weights = told_weights(options.cost_weights, self.template)
         self.pool = load_pool(pool_file(options.pool or ("sim" if options.model == "tiny" else "paper")))
         self._reading: TaskID = progress.add_task("reading", total=len(self.datasets))
 
@@ -101,13 +105,20 @@ class _Job:
 
     def write(self, kind: str, draws: Sequence[Draw], serves_as: str) -> Path:
         path = self.out / f"{kind}_{'_'.join(one.dataset for one in draws)}_{self.model}.parquet"
-        rows = rows_of(draws, serves_as=serves_as, render=partial(render_messages, self.template, self.pool))
+        rows = rows_of(
+            draws,
+            serves_as=serves_as,
+            render=partial(render_messages, self.template, self.pool),
+            cost_weights=self.cost_weights,
+            seed=self.seed,
+        )
         total = sum(len(one.items) for one in draws)
         provenance = {
             "seed": self.seed,
             "n": self.n or "all",
             "template": self.model,
             "pool": self.pool.name,
+            "cost_weights": list(self.cost_weights),
             "draws": [one.as_json() for one in draws],
         }
         write_parquet(

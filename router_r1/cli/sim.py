@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from router_r1.cli.cost_weights import told_weights
 from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file
@@ -113,6 +115,7 @@ def data(
     qa: Path | None = None,
     sets: str = "nq:train,hotpotqa:train",
     val_sets: str | None = None,
+    cost_weights: str | None = None,
 ) -> int:
     """Write train.parquet and val.parquet.
 
@@ -138,6 +141,8 @@ def data(
         DATASET:SPLIT,... with --qa: train on these.
     val_sets
         DATASET:SPLIT,... with --qa: validate on these (default: on what training leaves of --sets).
+    cost_weights
+        Numbers in [0, 1], such as 0,0.2,0.4: each question gets one of them, and its prompt tells it.
     """
 
     def run() -> None:
@@ -150,10 +155,9 @@ def data(
             if number < 1:
                 raise ConfigError(option, "", number, "must be at least 1")
 
-        def render(question: str) -> list[dict[str, str]]:
-            return render_messages(loaded, candidates, question)
-
-        sizes: dict[str, Any] = {"train": train, "val": val, "seed": seed, "render": render}
+        render = partial(render_messages, loaded, candidates)
+        weights = told_weights(cost_weights, loaded)
+        sizes: dict[str, Any] = {"train": train, "val": val, "seed": seed, "render": render, "cost_weights": weights}
         if qa:
             validation = parse_sets(val_sets) if val_sets else None
             paths = write_qa(out, qa, sets=parse_sets(sets), val_sets=validation, **sizes)

@@ -1,5 +1,6 @@
 """Questions with golden answers: where they are read from, how they are drawn, and the parquet rows made of them."""
 
+from router_r1.datasets.cost_weights import drawn_weight
 from router_r1.datasets.flashrag import (
     HUB,
     FlashragFolder,
@@ -11,6 +12,8 @@ from router_r1.datasets.flashrag import (
 )
 from router_r1.datasets.parquet import (
     Messages,
+    Render,
+    check_cost_weights,
     check_parquet,
     kind_of_question,
     parquet_schema,
@@ -29,7 +32,10 @@ __all__ = [
     "Messages",
     "Question",
     "Questions",
+    "Render",
+    "check_cost_weights",
     "check_parquet",
+    "drawn_weight",
     "flashrag_file",
     "kind_of_question",
     "list_splits",

@@ -3,6 +3,8 @@
 - `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it;
 - `extra_info.split` is what the row serves for, whatever file it came from: only "train" rows enter the cost window;
 - `ability`, veRL's column for the task's category, is the kind of question, or "qa" where nothing finer is known;
+- `extra_info.cost_weight` is how much cost counts for the question, as its prompt tells it; null if none was drawn;
+- what `_OPTIONAL` names may be missing: files of an earlier version lack it;
 - how the rows were drawn is in the file's metadata (`read_provenance`).
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Messages = list[dict[str, str]]  # [{"role": ..., "content": ...}]
+Render = Callable[[str, float | None], Messages]
+"""Question and cost weight -> prompt messages."""
 
 _ANY_KIND = "qa"
 _METADATA_KEY = b"router_r1"
+_COST_WEIGHT = "extra_info.cost_weight"
+_OPTIONAL = (_COST_WEIGHT,)
 _ROWS_AT_ONCE = 4096  # a row holds its whole prompt, several kilobytes
 
 
 def question_row(
-    item: Question, *, data_source: str, split: str, index: int, messages: Messages, kind: str | None = None
+    item: Question,
+    *,
+    data_source: str,
+    split: str,
+    index: int,
+    messages: Messages,
+    kind: str | None = None,
+    cost_weight: float | None = None,
 ) -> dict[str, Any]:
     """One row in veRL's data format.
 
@@ -38,13 +51,20 @@ def question_row(
         index: unique over the whole file that the row goes into.
         messages: the rendered prompt.
         kind: what the choice of a candidate may depend on; None if nothing finer than the data source is known.
+        cost_weight: alpha of the reward for this question, in [0, 1], as the prompt tells it; None if none was drawn.
     """
     return {
         "data_source": data_source,
         "prompt": messages,
         "ability": kind or _ANY_KIND,
         "reward_model": {"style": "rule", "ground_truth": {"target": list(item.golden_answers)}},
-        "extra_info": {"split": split, "index": index, "id": item.id, "question": item.text},
+        "extra_info": {
+            "split": split,
+            "index": index,
+            "id": item.id,
+            "question": item.text,
+            "cost_weight": cost_weight,
+        },
     }
 
 
@@ -60,6 +80,7 @@ def parquet_schema() -> pa.Schema:
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     ground_truth = pa.struct([("target", pa.list_(pa.string()))])
     extra_info = [("split", pa.string()), ("index", pa.int64()), ("id", pa.string()), ("question", pa.string())]
+    extra_info.append(("cost_weight", pa.float64()))
     return pa.schema(
         [
             ("data_source", pa.string()),
@@ -124,7 +145,8 @@ def check_parquet(path: str | Path) -> set[str]:
     try:
         with pq.ParquetFile(path) as file:
             there = set(_field_paths(file.schema_arrow))
-            missing = [name for name in _field_paths(parquet_schema()) if name not in there]
+            needed = [name for name in _field_paths(parquet_schema()) if name not in _OPTIONAL]
+            missing = [name for name in needed if name not in there]
             splits = (
                 set()
                 if missing
@@ -134,12 +156,32 @@ def check_parquet(path: str | Path) -> set[str]:
         reason = str(fault).splitlines()[0]
         raise ConfigError(path, "", None, f"cannot be read as parquet: {reason}") from fault
     if missing:
-        raise ConfigError(
-            path, missing[0], None, f"is missing; a question file needs {', '.join(_field_paths(parquet_schema()))}"
-        )
+        raise ConfigError(path, missing[0], None, f"is missing; a question file needs {', '.join(needed)}")
     if not splits:
         raise ConfigError(path, "", None, "holds no rows")
     return splits
+
+
+def check_cost_weights(path: str | Path) -> None:
+    """See that every row of a question file, which `check_parquet` has passed, carries a cost weight.
+
+    Raises:
+        ConfigError: a row has none, or one that is no number in [0, 1].
+    """
+    import pyarrow.parquet as pq
+
+    for number, row in enumerate(pq.read_table(path, columns=["extra_info"])["extra_info"].to_pylist()):
+        weight = row.get("cost_weight")
+        if weight is None:
+            remedy = "has no cost weight, which cost_coe=sampled needs; write the file with --cost-weights"
+            raise ConfigError(f"{path}: row {number}", _COST_WEIGHT, None, remedy)
+        if not _is_cost_weight(weight):
+            raise ConfigError(f"{path}: row {number}", _COST_WEIGHT, weight, "must be a number in [0, 1]")
+
+
+def _is_cost_weight(value: object) -> bool:
+    """A number in [0, 1]."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:

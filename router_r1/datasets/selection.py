@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from router_r1.datasets.cost_weights import drawn_weight
 from router_r1.datasets.flashrag import FlashragFolder, flashrag_file
-from router_r1.datasets.parquet import Messages, question_row
+from router_r1.datasets.parquet import Render, question_row
 from router_r1.datasets.source import MAX_BAD_SHARE, DatasetSource, Question, held_out_split, normalise_question
 from router_r1.errors import ConfigError
 
@@ -108,14 +109,31 @@ def draw(
 
 
 def rows_of(
-    draws: Sequence[Draw], *, serves_as: str, render: Callable[[str], Messages], first_index: int = 0
+    draws: Sequence[Draw],
+    *,
+    serves_as: str,
+    render: Render,
+    first_index: int = 0,
+    cost_weights: Sequence[float] = (),
+    seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Parquet rows of several draws, one after another, with one running index."""
-    index = first_index
-    for one in draws:
-        for item in one.items:
-            yield question_row(item, data_source=one.dataset, split=serves_as, index=index, messages=render(item.text))
-            index += 1
+    """Parquet rows of several draws, one after another, with one running index.
+
+    Args:
+        cost_weights: each row gets one of them; none for rows without.
+        seed: of which.
+    """
+    items = ((one.dataset, item) for one in draws for item in one.items)
+    for index, (dataset, item) in enumerate(items, start=first_index):
+        weight = drawn_weight(cost_weights, seed, index)
+        yield question_row(
+            item,
+            data_source=dataset,
+            split=serves_as,
+            index=index,
+            messages=render(item.text, weight),
+            cost_weight=weight,
+        )
 
 
 def rows_from_flashrag(
@@ -125,20 +143,22 @@ def rows_from_flashrag(
     n: int | None,
     seed: int,
     *,
-    render: Callable[[str], Messages],
+    render: Render,
     serves_as: str | None = None,
     skip: int = 0,
     first_index: int = 0,
+    cost_weights: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
     """Exactly `n` questions of a local data set's split as parquet rows, in random order, each question once.
 
     Args:
         n: how many; None for all.
-        seed: of the order.
-        render: question -> prompt messages.
+        seed: of the order, and of the cost weights.
+        render: question and cost weight -> prompt messages.
         serves_as: `extra_info.split`; None for the split itself.
         skip: leave out the first `skip` questions of that order: those that another file took with the same seed.
         first_index: `extra_info.index` of the first row.
+        cost_weights: each row gets one of them; none for rows without.
 
     Raises:
         ConfigError: unknown data set, bad file, or too few questions in it.
@@ -150,9 +170,18 @@ def rows_from_flashrag(
         raise ConfigError(
             path, "number of questions", n, f"only {len(left)} distinct ones are left in it; ask for fewer"
         )
+    items = [distinct[text] for text in left[:n]]
+    weights = [drawn_weight(cost_weights, seed, index) for index in range(first_index, first_index + len(items))]
     return [
-        question_row(item, data_source=dataset, split=serves_as or split, index=index, messages=render(item.text))
-        for index, item in enumerate((distinct[text] for text in left[:n]), start=first_index)
+        question_row(
+            item,
+            data_source=dataset,
+            split=serves_as or split,
+            index=index,
+            messages=render(item.text, weight),
+            cost_weight=weight,
+        )
+        for index, (item, weight) in enumerate(zip(items, weights, strict=True), start=first_index)
     ]
 
 

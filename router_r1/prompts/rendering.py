@@ -4,8 +4,10 @@ Placeholders:
 
 - `{question}`: the question, verbatim, with a final question mark; required;
 - `{pool_inline}`: `Name: descriptor; Name: descriptor`, on one line;
-- `{pool_list}`: one bullet per candidate with aliases, prices and descriptor; one of the two pool forms is required;
-- `{candidates}`: the names alone, `Name, Name`.
+- `{pool_lookup}`: `descriptor Name; descriptor Name`, on one line: who copies a descriptor is led to the name;
+- `{pool_list}`: one bullet per candidate with aliases, prices and descriptor; one of the three pool forms is required;
+- `{candidates}`: the names alone, `Name, Name`;
+- `{cost_weight}`: how much cost counts, in one word (`cost_words`).
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ from pathlib import Path
 
 from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, RoutingPool
+from router_r1.prompts.cost_words import cost_word
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
 
 
 def _inline(pool: RoutingPool) -> str:
     return "; ".join(f"{c.name}: {c.descriptor}" for c in pool.candidates)
+
+
+def _lookup(pool: RoutingPool) -> str:
+    return "; ".join(f"{c.descriptor} {c.name}" for c in pool.candidates)
 
 
 def _bullet(candidate: Candidate) -> str:
@@ -35,9 +42,11 @@ def _bullet(candidate: Candidate) -> str:
 
 _POOL_FORMS: dict[str, Callable[[RoutingPool], str]] = {
     "pool_inline": _inline,
+    "pool_lookup": _lookup,
     "pool_list": lambda pool: "\n".join(map(_bullet, pool.candidates)),
 }
-_PLACEHOLDERS = ("question", "candidates", *_POOL_FORMS)
+_COST_WEIGHT = "cost_weight"
+_PLACEHOLDERS = ("question", "candidates", *_POOL_FORMS, _COST_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,11 @@ class Template:
             raise ConfigError(
                 self.name, "{pool_list}", None, f"no placeholder for the candidates; add one of {_listed(_POOL_FORMS)}"
             )
+
+    @property
+    def tells_cost_weight(self) -> bool:
+        """Its prompts say how much cost counts."""
+        return f"{{{_COST_WEIGHT}}}" in self.text
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -127,12 +141,18 @@ def with_question_mark(question: str) -> str:
     return question if question.endswith(("?", "？")) else f"{question}?"
 
 
-def render_messages(template: Template, pool: RoutingPool, question: str) -> list[dict[str, str]]:
+def render_messages(
+    template: Template, pool: RoutingPool, question: str, cost_weight: float | None = None
+) -> list[dict[str, str]]:
     """The prompt as one user message, for a chat template.
 
     What is filled in is never read as a template again: braces in a question or a descriptor stay as they are.
+
+    Args:
+        cost_weight: alpha of the reward, in [0, 1], for a template that tells it; None is told like 0.
     """
     values = {name: form(pool) for name, form in _POOL_FORMS.items()}
     values |= {"candidates": ", ".join(pool.names), "question": with_question_mark(question)}
+    values[_COST_WEIGHT] = cost_word(cost_weight)
     content = _PLACEHOLDER.sub(lambda match: values[match[1]], template.text)
     return [{"role": "user", "content": content}]

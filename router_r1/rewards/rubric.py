@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from router_r1 import plugins
 from router_r1.errors import ConfigError
+from router_r1.prompts.cost_words import COST_WEIGHTS, fault_of
 from router_r1.protocol import InvalidSearch, Search, Status, Trajectory, Turn
 from router_r1.rewards.format import check_format
 from router_r1.rewards.outcome import exact_match, f1_score
@@ -30,8 +31,10 @@ class RewardConfig(BaseModel):
 
     metric: Literal["em", "f1"] = "em"
     """The outcome m: exact match or token F1."""
-    cost_coe: float = Field(default=0.0, ge=0.0, le=1.0)
-    """alpha: weight of the cost term against the outcome; 0 = accuracy alone."""
+    cost_coe: float | Literal["sampled"] = 0.0
+    """alpha, weight of cost against the outcome in [0, 1]: 0 = accuracy alone; sampled = that of the question."""
+    cost_weights: list[float] = list(COST_WEIGHTS)
+    """The alphas that questions are given if it is sampled; a prompt has a word for each."""
     cost_gate: Literal["correct_only", "always"] = "correct_only"
     """Who earns for being cheap: trajectories with m > 0, or all."""
     cost_full: float | None = Field(default=None, gt=0.0)
@@ -40,6 +43,44 @@ class RewardConfig(BaseModel):
     """Name of each term -> a name of `terms.BUILT_IN`, or the dotted path of a function; the reward is their sum."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Name of a term -> what its value is multiplied by; 1 for each that is not here."""
+
+    @field_validator("cost_coe", mode="before")
+    @classmethod
+    def _check_cost_coe(cls, value: object) -> object:
+        # One fault for a value that is neither: pydantic would tell one for each member of the union.
+        is_weight = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        if not is_weight and value != "sampled":
+            raise ValueError("must be a number in [0, 1], or sampled")
+        return value
+
+    @field_validator("cost_weights")
+    @classmethod
+    def _check_cost_weights(cls, value: list[float]) -> list[float]:
+        if fault := fault_of(value):
+            raise ValueError(fault)
+        return value
+
+    @property
+    def is_sampled(self) -> bool:
+        """Each question has an alpha of its own."""
+        return self.cost_coe == "sampled"
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Those that questions are written with: several if it is sampled, else the one."""
+        return tuple(self.cost_weights) if self.cost_coe == "sampled" else (self.cost_coe,)
+
+    def alpha_of(self, cost_weight: float | None) -> float:
+        """That of a trajectory whose question has this cost weight, which counts only if alpha is sampled.
+
+        Raises:
+            ValueError: it counts, but is no number in [0, 1].
+        """
+        if self.cost_coe != "sampled":
+            return self.cost_coe
+        if cost_weight is None or not 0 <= cost_weight <= 1:
+            raise ValueError(f"cost_coe is sampled, but the question's cost weight is {cost_weight}")
+        return cost_weight
 
 
 @dataclass(frozen=True)
@@ -141,7 +182,15 @@ class Rubric:
         }
         return cls(terms, config.weights, config=config, source=source)
 
-    def score(self, trajectory: Trajectory, golden_answers: Sequence[str], *, pool: RoutingPool, cost: float) -> Reward:
+    def score(
+        self,
+        trajectory: Trajectory,
+        golden_answers: Sequence[str],
+        *,
+        pool: RoutingPool,
+        cost: float,
+        cost_weight: float | None = None,
+    ) -> Reward:
         """Score a finished trajectory.
 
         Args:
@@ -149,13 +198,16 @@ class Rubric:
             golden_answers: any of which is right.
             pool: the candidates that were offered.
             cost: its cost term c in [0, 1], usually `cost.trajectory_cost` on the window of the run.
+            cost_weight: alpha of its question, in [0, 1]; needed if `cost_coe` is sampled, and not used otherwise.
 
         Raises:
-            ValueError: a term returned something else than a finite number; what a term raises is passed on.
+            ValueError: no cost weight where it is needed, or a term returned something else than a finite number; what
+                a term raises is passed on.
         """
         em, f1 = exact_match(trajectory.answer, golden_answers), f1_score(trajectory.answer, golden_answers)
         format_error = check_format(trajectory, pool)
         raw_cost, spend_usd = trajectory.raw_cost, trajectory.spend_usd
+        alpha = self.config.alpha_of(cost_weight)
         arguments: TermArguments = {
             "trajectory": trajectory,
             "golden_answers": tuple(golden_answers),
@@ -168,7 +220,8 @@ class Rubric:
             "cost": cost,
             "raw_cost": raw_cost,
             "spend_usd": spend_usd,
-            "config": self.config,
+            "cost_coe": alpha,
+            "config": self.config.model_copy(update={"cost_coe": alpha}) if self.config.is_sampled else self.config,
         }
         terms = self._values(dict(arguments))
         routed = Counter(route.candidate for route in trajectory.routes)
@@ -206,6 +259,7 @@ def score(
     *,
     pool: RoutingPool,
     cost: float,
+    cost_weight: float | None = None,
     rubric: Rubric | RewardConfig | None = None,
 ) -> Reward:
     """Score a finished trajectory by a rubric, by the one that a configuration describes, or else by the paper's.
@@ -214,7 +268,7 @@ def score(
     """
     if not isinstance(rubric, Rubric):
         rubric = Rubric.from_config(rubric or RewardConfig())
-    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost)
+    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost, cost_weight=cost_weight)
 
 
 def _is_invalid_search(turn: Turn, pool: RoutingPool) -> bool:

@@ -36,7 +36,8 @@ class TermArguments(TypedDict):
     cost: float  # c in [0, 1], 1 = cheap
     raw_cost: float  # micro-USD of output
     spend_usd: float
-    config: RewardConfig
+    cost_coe: float  # alpha of this trajectory: the configured one, or its question's
+    config: RewardConfig  # its cost_coe is that of this trajectory, too
 
 
 ARGUMENTS = tuple(TermArguments.__annotations__)
@@ -47,18 +48,18 @@ def format_term(format_error: str) -> float:
     return -1.0 if format_error else 0.0
 
 
-def outcome_term(format_error: str, outcome: float, config: RewardConfig) -> float:
+def outcome_term(format_error: str, outcome: float, cost_coe: float) -> float:
     """(1 - alpha) m; 0 for a broken format."""
-    return 0.0 if format_error else (1.0 - config.cost_coe) * outcome
+    return 0.0 if format_error else (1.0 - cost_coe) * outcome
 
 
-def cost_term(format_error: str, outcome: float, cost: float, config: RewardConfig) -> float:
+def cost_term(format_error: str, outcome: float, cost: float, cost_coe: float, config: RewardConfig) -> float:
     """alpha c; 0 for a broken format, and for m = 0 if only the correct earn for being cheap."""
-    return config.cost_coe * cost if _earns_for_cost(format_error, outcome, config) else 0.0
+    return cost_coe * cost if _earns_for_cost(format_error, outcome, config) else 0.0
 
 
 def linear_cost_term(
-    format_error: str, outcome: float, trajectory: Trajectory, raw_cost: float, config: RewardConfig
+    format_error: str, outcome: float, trajectory: Trajectory, raw_cost: float, cost_coe: float, config: RewardConfig
 ) -> float:
     """The same with c = 1 - min(raw cost / `cost_full`, 1): what a route costs counts alike whatever was asked before.
 
@@ -66,7 +67,7 @@ def linear_cost_term(
     """
     assert config.cost_full is not None  # the rubric has checked it
     c = NEUTRAL if trajectory.failed_routes else 1.0 - min(raw_cost / config.cost_full, 1.0)
-    return config.cost_coe * c if _earns_for_cost(format_error, outcome, config) else 0.0
+    return cost_coe * c if _earns_for_cost(format_error, outcome, config) else 0.0
 
 
 def _earns_for_cost(format_error: str, outcome: float, config: RewardConfig) -> bool:

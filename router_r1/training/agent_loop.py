@@ -122,14 +122,20 @@ class RouterAgentLoop(AgentLoopBase):
         with simple_timer("compute_score", timing):
             cost = await services.cost(trajectory, train=is_training)
             golden_answers = list(row["reward_model"]["ground_truth"]["target"])
-            reward = self._rubric.score(trajectory, golden_answers, pool=services.pool, cost=cost)
+            cost_weight = row["extra_info"].get("cost_weight")  # none in files of an earlier version
+            reward = self._rubric.score(
+                trajectory, golden_answers, pool=services.pool, cost=cost, cost_weight=cost_weight
+            )
             choice = exploring.choice if exploring else None
             bonus = choice.bonus(self._exploration.tau_at(self._progress(policy))) if choice else 0.0
         metrics = reward.as_metrics()
         if self._exploration.is_on:  # the same names for every trajectory of a run
             metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
-        kind = kind_of_question(row["ability"], row["data_source"])
-        return self._output(trajectory, kind, reward.reward + bonus, metrics, policy, timing)
+        facts = {
+            "kind": kind_of_question(row["ability"], row["data_source"]),
+            "cost_weight": cost_weight if self._rubric.config.is_sampled else None,
+        }
+        return self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)
 
     def _progress(self, policy: EnginePolicy) -> float:
         """Share of the run's steps that the weights have seen."""
@@ -145,7 +151,7 @@ class RouterAgentLoop(AgentLoopBase):
     def _output(
         self,
         trajectory: Trajectory,
-        kind: str,
+        facts: dict[str, Any],
         reward: float,
         reward_metrics: dict[str, float],
         policy: EnginePolicy,
@@ -172,7 +178,7 @@ class RouterAgentLoop(AgentLoopBase):
                 "min_global_steps": versions[0],
                 "max_global_steps": versions[-1],
                 "route_error": errors[-1] if errors else "",
-                "kind": kind,
+                **facts,
                 "first_candidate": trajectory.routes[0].candidate if trajectory.routes else "",
                 "turn_scores": [],
                 "tool_rewards": [],

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from router_r1 import plugins
 from router_r1.atomic import write_text
-from router_r1.datasets import check_parquet
+from router_r1.datasets import check_cost_weights, check_parquet
 from router_r1.errors import ConfigError, validated
 from router_r1.machine import accelerators
 from router_r1.pool import load_pool, missing_api_keys
@@ -123,10 +123,14 @@ def check_settings(config: DictConfig) -> None:
         ConfigError: for the first thing that is wrong.
     """
     settings = config.router_r1
-    Rubric.from_config(validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward)))
+    reward = reward_of(config)
+    Rubric.from_config(reward)
     _check_exploration(config)
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
-    load_template(settings.template)
+    template = load_template(settings.template)
+    if reward.is_sampled and not template.tells_cost_weight:
+        remedy = "tells no cost weight, so none can be learned: add {cost_weight} to it, or set cost_coe to a number"
+        raise ConfigError("configuration", "router_r1.template", settings.template, remedy)
     route_settings(config)
     # The simulated pool is served by this run, on a port that is not known yet, and takes no key.
     base_url = "http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url
@@ -154,6 +158,15 @@ def check_settings(config: DictConfig) -> None:
     model = config.actor_rollout_ref.model.path
     if not settings.sim.enabled or settings.sim.warm_start not in (None, "build"):
         check_model_path("configuration", "actor_rollout_ref.model.path", settings.sim.warm_start or model)
+
+
+def reward_of(config: DictConfig) -> RewardConfig:
+    """The settings of the reward.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of its range.
+    """
+    return validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(config.router_r1.reward))
 
 
 def route_settings(config: DictConfig) -> RoutingConfig:
@@ -192,7 +205,7 @@ def missing(config: DictConfig) -> list[ConfigError]:
 
 
 def check_data(config: DictConfig) -> None:
-    """Check the data files of a resolved configuration: there, readable, and of the right columns and splits.
+    """Check the data files of a resolved configuration: there, readable, of the right columns, splits and cost weights.
 
     Raises:
         ConfigError: for the first thing that is wrong.
@@ -205,6 +218,8 @@ def check_data(config: DictConfig) -> None:
             if (splits == {"train"}) != (key == "train_files"):
                 wanted = "only 'train'" if key == "train_files" else "no 'train'"
                 raise ConfigError(file, "extra_info.split", sorted(splits), f"data.{key} must hold {wanted}")
+            if reward_of(config).is_sampled:
+                check_cost_weights(file)
 
 
 def set_values(config: DictConfig, values: Mapping[str, object]) -> None:

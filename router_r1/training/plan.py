@@ -134,9 +134,10 @@ def _ask_verl(plan: TrainingPlan) -> None:
 def describe(plan: TrainingPlan, console: Console) -> None:
     """What the run is, in a few lines."""
     c = plan.config
-    n = c.actor_rollout_ref.rollout.n
+    n, cost_coe = c.actor_rollout_ref.rollout.n, cfg.reward_of(cfg.resolve(c)).cost_coe
+    alpha = cost_coe if isinstance(cost_coe, str) else f"{cost_coe:g}"
     console.print(
-        f"experiment {plan.experiment} · {c.algorithm.adv_estimator} · alpha {c.router_r1.reward.cost_coe:g} · "
+        f"experiment {plan.experiment} · {c.algorithm.adv_estimator} · alpha {alpha} · "
         f"{c.trainer.total_training_steps} steps of {c.data.train_batch_size} questions"
         + (f" x {n} trajectories" if n > 1 else "")
         + f" · seed {c.seed} · {c.trainer.n_gpus_per_node * c.trainer.nnodes} {c.trainer.device} device(s)"

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from router_r1.atomic import write_text
-from router_r1.measures import EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
+from router_r1.measures import COST_WEIGHT, EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
 from router_r1.printable import printable
 from router_r1.runs import read_metrics, read_validation_measures
 
@@ -27,6 +27,9 @@ _ROUTING_COLUMNS = {
     "bits on the first asked": KIND_INFORMATION,
 }
 """Heading -> measure of the closing tables."""
+
+_CURVE_COLUMNS = {"EM": "em", "raw cost": "raw_cost", "routes": "routes", **_ROUTING_COLUMNS}
+"""The same of the table by cost weight."""
 
 COLLAPSED_SHARE = 0.95
 COLLAPSE_STEPS = 5
@@ -145,6 +148,17 @@ def validation_table(metrics: Mapping[str, float]) -> dict[str, dict[str, float]
     return {**by_source, _MEAN: overall(by_source) | _measures(metrics, "val/")} if by_source else {}
 
 
+def cost_curve(metrics: Mapping[str, float]) -> dict[float, dict[str, float]]:
+    """Cost weight -> measures of the validation's questions with that weight; {} unless alpha is sampled."""
+    prefix = f"val/{COST_WEIGHT}"
+    found: dict[float, dict[str, float]] = {}
+    for name, value in metrics.items():
+        weight, _, measure = name.removeprefix(prefix).partition("/")
+        if name.startswith(prefix):
+            found.setdefault(float(weight), {})[measure] = value
+    return dict(sorted(found.items()))
+
+
 def close(run_dir: Path, console: Console) -> None:
     """Print the closing tables, and write `summary.json` and `curves.png`."""
     metrics = read_metrics(run_dir)
@@ -155,7 +169,10 @@ def close(run_dir: Path, console: Console) -> None:
         console.print(_table(f"validation {title}", _COLUMNS, validated[first], validated[last]))
         if TOP_SHARE in validated[last][_MEAN]:
             console.print(_table(f"routing {title}", _ROUTING_COLUMNS, validated[first], validated[last], "all"))
-        summary = {"steps": max(metrics), "validation": validated}
+        summary: dict[str, object] = {"steps": max(metrics), "validation": validated}
+        if curve := cost_curve(metrics[last]):
+            console.print(_curve_table(f"by cost weight, at step {last}", curve))
+            summary["cost_curve"] = {f"{weight:g}": row for weight, row in curve.items()}
         write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(metrics, run_dir / "curves.png")
     console.print(f"curves: {run_dir / 'curves.png'}")
@@ -174,14 +191,29 @@ def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores
     return table
 
 
+def _curve_table(title: str, curve: Mapping[float, Mapping[str, float]]) -> Table:
+    table = Table(title=title)
+    table.add_column("alpha")
+    for heading in _CURVE_COLUMNS:
+        table.add_column(heading, justify="right")
+    for weight, row in curve.items():
+        table.add_row(f"{weight:g}", *(f"{row[measure]:.3f}" for measure in _CURVE_COLUMNS.values()))
+    return table
+
+
 def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
-    """Reward, EM, raw cost, entropy and the measures of routing by step; validation as points where there is any."""
+    """Reward, EM, raw cost, entropy and the measures of routing by step; validation as points where there is any.
+
+    Where alpha is sampled, EM and raw cost over alpha of the last validation stand beside them.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 4, figsize=(18, 6.5), sharex=True, layout="constrained")
+    checks = {step: found for step in sorted(metrics) if (found := validation_table(metrics[step]))}
+    curve = cost_curve(metrics[max(checks)]) if checks else {}
+    figure, axes = plt.subplots(2, 5 if curve else 4, figsize=(22.5 if curve else 18, 6.5), layout="constrained")
     panels = [
         ("reward", "train/reward", "reward"),
         ("exact match", "train/em", "em"),
@@ -191,8 +223,9 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
         ("effective number of candidates", f"train/{EFFECTIVE_CANDIDATES}", EFFECTIVE_CANDIDATES),
         ("kind and candidate asked first (bits)", f"train/{KIND_INFORMATION}", KIND_INFORMATION),
     ]
-    *drawn, last = axes.flat
-    checks = {step: found for step in sorted(metrics) if (found := validation_table(metrics[step]))}
+    *drawn, last = axes[:, :4].flat
+    for axis in drawn[1:]:
+        axis.sharex(drawn[0])
     for axis, (title, name, measure) in zip(drawn, panels, strict=True):
         steps = [step for step in sorted(metrics) if name in metrics[step]]
         _line(axis, steps, [metrics[step][name] for step in steps], "training batch")
@@ -204,14 +237,23 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
         axis.set_title(title)
         axis.grid(alpha=0.3)
         axis.set_xlabel("training step")
-        axis.tick_params(labelbottom=True)
     last.axis("off")
     last.legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
+    if curve:
+        _draw_over_alpha(axes[0, 4], {weight: row["em"] for weight, row in curve.items()}, "exact match")
+        _draw_over_alpha(axes[1, 4], {weight: row["raw_cost"] for weight, row in curve.items()}, "raw cost")
     # Matplotlib writes in place: the picture appears under its name only when it is whole.
     temporary = path.with_suffix(".tmp.png")
     figure.savefig(temporary, dpi=120)
     plt.close(figure)
     temporary.replace(path)
+
+
+def _draw_over_alpha(axis: Axes, values: Mapping[float, float], title: str) -> None:
+    axis.plot(list(values), list(values.values()), "o-", color="tab:purple")
+    axis.set_title(f"{title} by cost weight, last validation")
+    axis.set_xlabel("alpha")
+    axis.grid(alpha=0.3)
 
 
 def _line(axis: Axes, steps: Sequence[int], values: Sequence[float], label: str) -> None:

@@ -19,7 +19,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 from router_r1.atomic import write_text
 from router_r1.errors import BudgetSpent
-from router_r1.measures import route_measures
+from router_r1.measures import COST_WEIGHT, route_measures
 from router_r1.routing.ledger import Ledger
 from router_r1.runs import validation_measures_file
 from router_r1.training.services import connect
@@ -28,6 +28,7 @@ POLL_INTERVAL_S = 0.1
 """How often to look for finished trajectories; upstream's 2 s is most of a small model's step."""
 
 _CANDIDATE = "candidate/"
+_BY_COST_WEIGHT = ("em", "raw_cost", "routes")
 _Member = TypeVar("_Member")
 
 
@@ -78,6 +79,7 @@ class RouterReplayBuffer(ReplayBuffer):
         if partition_id == "train":
             metrics.update(trajectory_metrics(rows, sources))
             metrics.update(routing_metrics("train", extra, sources))
+            metrics.update(cost_weight_metrics("train", extra))
             metrics.update(spending_metrics(ledger))
             mask = data["response_mask"].values()
             metrics["train/policy_tokens"] = int((mask == 1).sum())
@@ -139,12 +141,37 @@ def routing_metrics(section: str, extra: Sequence[Mapping[str, Any]], sources: S
     """
     metrics: dict[str, float] = {}
     for name, members in _groups(section, extra, sources).items():
-        routes: Counter[str] = Counter()
-        for fields in members:
-            routes.update({k: int(v) for k, v in fields["reward_extra_info"].items() if k.startswith(_CANDIDATE)})
-        asked = [(fields["kind"], fields["first_candidate"]) for fields in members if fields["first_candidate"]]
-        metrics |= {f"{name}/{key}": value for key, value in route_measures(routes, asked).items()}
+        metrics |= {f"{name}/{key}": value for key, value in _route_measures(members).items()}
     return metrics
+
+
+def cost_weight_metrics(section: str, extra: Sequence[Mapping[str, Any]], *, routing: bool = False) -> dict[str, float]:
+    """Means over the trajectories of each cost weight (`train/cost_weight_0.6/em`); none unless alpha is sampled.
+
+    Args:
+        section: the first part of the names.
+        extra: the `extra_fields` that the agent loop gave each trajectory.
+        routing: the measures of routing, too, for which a step has too few trajectories of one weight.
+    """
+    groups: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
+    for fields in extra:
+        if fields["cost_weight"] is not None:
+            groups[fields["cost_weight"]].append(fields)
+    metrics: dict[str, float] = {}
+    for weight, members in sorted(groups.items()):
+        rows = [fields["reward_extra_info"] for fields in members]
+        found = {key: float(np.mean([row[key] for row in rows])) for key in _BY_COST_WEIGHT}
+        found |= _route_measures(members) if routing else {}
+        metrics |= {f"{section}/{COST_WEIGHT}{weight:g}/{key}": value for key, value in found.items()}
+    return metrics
+
+
+def _route_measures(members: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    routes: Counter[str] = Counter()
+    for fields in members:
+        routes.update({k: int(v) for k, v in fields["reward_extra_info"].items() if k.startswith(_CANDIDATE)})
+    asked = [(fields["kind"], fields["first_candidate"]) for fields in members if fields["first_candidate"]]
+    return route_measures(routes, asked)
 
 
 def _groups(section: str, members: Sequence[_Member], sources: Sequence[str]) -> dict[str, list[_Member]]:
@@ -157,7 +184,9 @@ def _groups(section: str, members: Sequence[_Member], sources: Sequence[str]) ->
 
 
 class ValidationMeasures:
-    """The measures of routing of each validation, in a file each (`runs.read_validation_measures`).
+    """What veRL does not measure of each validation, in a file each (`runs.read_validation_measures`).
+
+    These are the measures of routing and, where alpha is sampled, the curve over the cost weights.
 
     A validation may come in several batches: the file is written anew with each, so that the last one leaves it whole
     before the trainer logs the validation.
@@ -176,4 +205,5 @@ class ValidationMeasures:
         self._extra += extra
         self._sources += sources
         measures = routing_metrics("val", self._extra, self._sources)
+        measures |= cost_weight_metrics("val", self._extra, routing=True)
         write_text(validation_measures_file(self._run_dir, step), json.dumps(measures, indent=2) + "\n")

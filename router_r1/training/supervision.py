@@ -89,6 +89,7 @@ def _write_facts(plan: TrainingPlan) -> None:
             "model_path": config.actor_rollout_ref.model.path,
             "pool": config.router_r1.pool,
             "template": config.router_r1.template,
+            "cost_coe": cfg.reward_of(config).cost_coe,
             "rollout": dict(config.router_r1.rollout),
             "max_prompt_length": config.data.max_prompt_length,
             "simulated": sim.enabled,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from router_r1.datasets import (
-    Messages,
     Question,
+    Render,
+    drawn_weight,
     question_row,
     rows_from_flashrag,
     write_parquet,
@@ -19,25 +21,35 @@ from router_r1.sim.world.facts import World
 Rows = list[dict[str, Any]]
 QaSet = tuple[str, str]
 """Data set and split."""
-Render = Callable[[str], Messages]
-"""Question -> prompt messages."""
 
 
-def world_rows(world: World, split: str, n: int, seed: int, *, render: Render, two_hop_share: float = 0.4) -> Rows:
+def world_rows(
+    world: World,
+    split: str,
+    n: int,
+    seed: int,
+    *,
+    render: Render,
+    two_hop_share: float = 0.4,
+    cost_weights: Sequence[float] = (),
+) -> Rows:
     """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too.
 
-    Their kind is the domain of the hop to be resolved first.
+    Their kind is the domain of the hop to be resolved first. Each gets one of the cost weights, if there are any.
     """
+    questions = world.generate(split, n, seed, two_hop_share)
+    weights = [drawn_weight(cost_weights, seed, index) for index in range(n)]
     return [
         question_row(
             Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
             data_source=f"world_{question.num_hops}hop",
             split=split,
             index=index,
-            messages=render(question.text),
+            messages=render(question.text, weight),
             kind=question.hops[0].domain,
+            cost_weight=weight,
         )
-        for index, question in enumerate(world.generate(split, n, seed, two_hop_share))
+        for index, (question, weight) in enumerate(zip(questions, weights, strict=True))
     ]
 
 
@@ -64,7 +76,15 @@ def shares(n: int, parts: int) -> list[int]:
 
 
 def qa_rows(
-    root: str | Path, sets: Sequence[QaSet], n: int, seed: int, *, render: Render, serves_as: str, skip: int = 0
+    root: str | Path,
+    sets: Sequence[QaSet],
+    n: int,
+    seed: int,
+    *,
+    render: Render,
+    serves_as: str,
+    skip: int = 0,
+    cost_weights: Sequence[float] = (),
 ) -> Rows:
     """`n` real questions, the same number from each set (the first ones give one more where it does not divide).
 
@@ -72,24 +92,31 @@ def qa_rows(
         root: FlashRAG-layout folder.
         serves_as: what the rows serve for: "train" or "val".
         skip: leave out what a call for `skip` rows with the same seed takes.
+        cost_weights: each row gets one of them; none for rows without.
     """
     rows: Rows = []
     for (dataset, split), share, taken in zip(sets, shares(n, len(sets)), shares(skip, len(sets)), strict=True):
         rows += rows_from_flashrag(
-            root, dataset, split, share, seed, render=render, serves_as=serves_as, skip=taken, first_index=len(rows)
-        )
+            root, dataset, split, share, seed,
+            render=render, serves_as=serves_as, skip=taken, first_index=len(rows), cost_weights=cost_weights,
+        )  # fmt: skip
     return rows
 
 
 def write_world(
-    out: str | Path, world: World, *, train: int, val: int, seed: int, two_hop_share: float, render: Render
+    out: str | Path,
+    world: World,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    two_hop_share: float,
+    render: Render,
+    cost_weights: Sequence[float] = (),
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with questions of the world; their paths."""
-    return _write(
-        out,
-        train=world_rows(world, "train", train, seed, render=render, two_hop_share=two_hop_share),
-        val=world_rows(world, "val", val, seed, render=render, two_hop_share=two_hop_share),
-    )
+    drawn = partial(world_rows, world, render=render, two_hop_share=two_hop_share, cost_weights=cost_weights)
+    return _write(out, train=drawn("train", train, seed), val=drawn("val", val, seed))
 
 
 def write_qa(
@@ -102,6 +129,7 @@ def write_qa(
     val: int,
     seed: int,
     render: Render,
+    cost_weights: Sequence[float] = (),
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with real questions; their paths.
 
@@ -115,10 +143,11 @@ def write_qa(
     """
     if shared := set(sets) & set(val_sets or ()):
         raise ConfigError("data sets", "", ":".join(min(shared)), "cannot both train and validate")
+    drawn = partial(qa_rows, root, render=render, cost_weights=cost_weights)
     return _write(
         out,
-        train=qa_rows(root, sets, train, seed, render=render, serves_as="train"),
-        val=qa_rows(root, val_sets or sets, val, seed, render=render, serves_as="val", skip=0 if val_sets else train),
+        train=drawn(sets, train, seed, serves_as="train"),
+        val=drawn(val_sets or sets, val, seed, serves_as="val", skip=0 if val_sets else train),
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from router_r1.datasets import write_parquet
 from tests.doubles.commands import bench as main
-from tests.doubles.commands import captured
+from tests.doubles.commands import captured, compare
 from tests.integration.conftest import (
     CAPITALS,
     CandidateServer,
@@ -255,6 +256,84 @@ def test_a_template_writes_the_prompts_anew(bench, tmp_path, policy):
     file = write_questions(tmp_path / "other.parquet", {"x": RIGHT}, content="Question: a prompt for another pool")
     assert bench(file, "--template", "tiny")[0] == 0
     assert "Candidates: Atlas-7B" in policy.tokenizer.decode(policy.requests[0]["prompt"])
+
+
+# ---------------------------------------------------------------- cost weights
+
+
+@pytest.fixture
+def weighing(tmp_path):
+    """A template that tells the cost weight."""
+    path = tmp_path / "weighing.txt"
+    path.write_text("{pool_inline}\nCost counts {cost_weight}.\nQuestion: {question}")
+    return path
+
+
+def weigh(path: Path, *weights: float) -> None:
+    """Give the rows of a question file these cost weights in turn."""
+    rows = pq.read_table(path).to_pylist()
+    for number, row in enumerate(rows):
+        row["extra_info"]["cost_weight"] = weights[number % len(weights)]
+    write_parquet(rows, path)
+
+
+def told_in(request: dict[str, Any], policy: PolicyServer) -> str:
+    return policy.tokenizer.decode(request["prompt"]).partition("Cost counts ")[2].partition(".")[0]
+
+
+def test_a_cost_weight_writes_every_prompt_anew_and_is_kept_with_the_results(bench, questions, weighing, policy):
+    weigh(questions, 0.0, 0.95)
+    code, out, err, folder = bench(questions, "--template", str(weighing), "--cost_weight", "0.6")
+    assert code == 0, err
+    assert {told_in(request, policy) for request in policy.requests} == {"much"}
+    results = json.loads((folder / "results.json").read_text())
+    assert results["config"]["cost_weight"] == 0.6
+    assert list(results["cost_weights"]) == ["0.6"]
+    note = "every prompt says that cost counts much (cost weight 0.6)"
+    assert f"note: {note}" in out
+    assert note in (folder / "report.html").read_text()
+
+
+def test_without_one_each_question_keeps_its_own_and_the_results_are_by_weight_too(bench, tmp_path, weighing, policy):
+    questions = write_questions(
+        tmp_path / "test.parquet", {"easy": RIGHT, "wrong": {"France": "Lyon", "Italy": "Rome"}}
+    )
+    weigh(questions, *[0.0] * 5, 0.95, 0.0)
+    code, out, err, folder = bench(questions, "--template", str(weighing))
+    assert code == 0, err
+    assert {told_in(request, policy) for request in policy.requests} == {"nothing", "most"}
+    found = json.loads((folder / "results.json").read_text())["cost_weights"]
+    assert [(weight, row["n"], row["em"]) for weight, row in found.items()] == [("0", 6, 1.0), ("0.95", 1, 0.0)]
+    rows = [line.split() for line in out.partition("By cost weight")[2].splitlines()]
+    assert ["0.95", "0.000", "2", "1.00", "1.000", "1.00", "0.000"] in rows
+    assert "By cost weight" in (folder / "report.html").read_text()
+    records = [json.loads(line) for line in (folder / "trajectories.jsonl").read_text().splitlines()]
+    assert sorted(record["cost_weight"] for record in records) == [0.0] * 6 + [0.95]
+
+
+def test_several_cost_weights_of_one_policy_stand_beside_each_other(bench, questions, weighing, tmp_path, capfd):
+    options = ["--template", str(weighing), "--limit", "1", "--cost-weight"]
+    folders = [bench(questions, *options, weight, out=f"at-{weight}")[3] for weight in ("0.2", "0.8")]
+    assert compare([*map(str, folders), "--out", str(tmp_path / "both")]) == 0
+    shown = [line.split() for line in capfd.readouterr().out.partition("By cost weight")[2].splitlines()]
+    assert [line[:4] for line in shown if line and line[0].startswith("at-")] == [
+        ["at-0.2,", "0.2", "0.500", "2"],
+        ["at-0.8,", "0.8", "0.500", "2"],
+    ]
+    rows = list(csv.DictReader((tmp_path / "both" / "comparison.csv").open()))
+    assert [(row["run"], row["cost_weight"], row["mean"]) for row in rows] == [
+        ("at-0.2", "", "0.5"),
+        ("at-0.2", "0.2", "0.5"),
+        ("at-0.8", "", "0.5"),
+        ("at-0.8", "0.8", "0.5"),
+    ]
+
+
+def test_a_cost_weight_that_the_template_does_not_tell_is_refused(bench, questions, policy):
+    code, _, err, _ = bench(questions, "--template", "tiny", "--cost-weight", "0.6")
+    assert code == 2
+    assert "--cost-weight = 0.6: is told by no prompt of template tiny" in err
+    assert not policy.requests
 
 
 # ---------------------------------------------------------------- refusals

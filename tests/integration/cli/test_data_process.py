@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from router_r1.datasets import HUB, FlashragFolder, FlashragHub, check_parquet
+from router_r1.datasets import HUB, FlashragFolder, FlashragHub, check_cost_weights, check_parquet
 from router_r1.datasets.parquet import read_provenance
 from router_r1.datasets.selection import BENCHMARKS, draw
 from router_r1.datasets.source import held_out_split
 from router_r1.pool import load_pool
+from router_r1.prompts.cost_words import cost_word
 from tests.doubles.commands import data_benchmarks, data_train, data_validation
 
 
@@ -93,6 +95,7 @@ def test_the_draw_is_in_the_files_metadata_and_repeats_byte_by_byte(run, tmp_pat
         "n": 7,
         "template": "tiny",
         "pool": "sim",
+        "cost_weights": [],
         "draws": [
             {
                 "dataset": "nq", "split": "train", "available": 51, "bad_rows": 0, "repeated": 3, "held_out": 10,
@@ -147,6 +150,19 @@ def test_the_prompt_is_the_models_with_the_pools_candidates(run, tmp_path, proje
     run(data_validation, "--data_sources", "popqa", "--n", "1", model=str(mine))
     (row,) = rows_of(tmp_path / "out" / "test_popqa_mine.parquet")
     assert row["prompt"][0]["content"].startswith("Qwen2.5-7B-Instruct: ")
+
+
+def test_each_question_gets_one_of_the_cost_weights_asked_for_and_its_prompt_tells_it(run, tmp_path):
+    code, _, err = run(data_train, "--data_sources", "nq", "--n", "30", "--cost-weights", "0,0.6,0.95", model="qwen")
+    assert code == 0, err
+    path = tmp_path / "out" / "train_nq_qwen.parquet"
+    check_cost_weights(path)
+    assert read_provenance(path)["cost_weights"] == [0.0, 0.6, 0.95]
+    rows = rows_of(path)
+    assert Counter(row["extra_info"]["cost_weight"] for row in rows) == {0.0: 10, 0.6: 10, 0.95: 10}
+    for row in rows:
+        told = f"How much cost counts here: {cost_word(row['extra_info']['cost_weight'])} (on the scale"
+        assert told in row["prompt"][0]["content"]
 
 
 def test_verls_own_reader_takes_the_file_as_it_is(run, tmp_path):
@@ -217,6 +233,10 @@ def test_the_hub_is_read_through_datasets(root, tmp_path, monkeypatch):
         (["--pool", "nowhere.yaml"], "nowhere.yaml"),
         (["--model", "nowhere.txt"], "nowhere.txt"),
         (["--data_root", "nowhere"], "nowhere"),
+        (["--cost_weights", "0.2,dear"], "--cost-weights = '0.2,dear': must be numbers in [0, 1], separated by commas"),
+        (["--cost_weights", "0.2,2"], "--cost-weights = '0.2,2': must be numbers in [0, 1]"),
+        (["--cost_weights", "0.2,0.25"], "a prompt tells 0.2 and 0.25 alike (little)"),
+        (["--cost_weights", "0.2,0.6"], "would be told by no prompt of template tiny: add {cost_weight}"),
     ],
 )
 def test_a_wrong_option_is_told_and_nothing_is_written(run, tmp_path, options, named):

@@ -35,6 +35,14 @@ def test_in_plain_code_a_question_is_asked_and_its_trajectory_awaited(options, c
     assert len(candidates.requests) == 1
 
 
+def test_a_router_tells_its_policy_how_much_cost_counts(options, policy, tmp_path):
+    template = tmp_path / "weighing.txt"
+    template.write_text("{pool_inline}\nCost counts {cost_weight}.\nQuestion: {question}")
+    with Router.open(**options | {"template": str(template)}, cost_weight=0.8) as router:
+        assert router.ask(question_of("France")).answer == "Paris"
+    assert "Cost counts more." in policy.tokenizer.decode(policy.requests[0]["prompt"])
+
+
 async def test_in_asynchronous_code_several_questions_are_worked_on_at_once(options, policy):
     policy.gate = threading.Barrier(len(CAPITALS), timeout=60)  # no first turn is answered before all were asked for
     async with Router.open(**options) as router:
@@ -123,6 +131,7 @@ def test_a_failed_route_is_part_of_the_trajectory_and_no_error(options, candidat
     [
         ({"warmth": 1}, "Router.open: warmth: unknown key"),
         ({"temperature": 3}, "Router.open: temperature = 3: .*less than or equal to 2"),
+        ({"cost_weight": 1.5}, r"Router.open: cost_weight = 1.5: .*less than or equal to 1"),
         ({"routing": {"retries": {"max_attempts": 0}}}, r"Router.open: routing\.retries\.max_attempts = 0"),
         ({"pool": "nowhere"}, "nowhere.*there are local_small, paper"),
         ({"template": "nowhere"}, "nowhere"),

@@ -93,6 +93,32 @@ def test_the_prompt_template_follows_the_model_where_no_run_says_one(model_folde
     assert name() == "llama"
 
 
+@pytest.mark.parametrize(
+    ("trained_with", "asked", "told"),
+    [
+        ({"cost_coe": 0.6}, None, 0.6),
+        ({"cost_coe": "sampled"}, None, 0.0),
+        ({}, None, 0.0),
+        ({"cost_coe": 0.6}, 0.2, 0.2),
+    ],
+)
+def test_a_question_is_told_the_cost_weight_asked_for_or_else_that_of_the_run(
+    tmp_path, model_folder, trained_with, asked, told
+):
+    make_run(tmp_path / "runs", "r", model_folder, **trained_with, template="qwen")
+    plan = make_settings(RouterOptions(runs=tmp_path / "runs", cost_weight=asked))
+    assert plan.cost_weight == told
+    assert (plan.as_config()["cost_weight"], plan.resume_key()["cost_weight"]) == (asked, asked)
+
+
+def test_a_cost_weight_that_no_prompt_would_tell_is_refused(tmp_path, model_folder):
+    silent = tmp_path / "silent.txt"
+    silent.write_text("{pool_inline} {question}")
+    make_run(tmp_path / "runs", "r", model_folder, template=str(silent))
+    with pytest.raises(ConfigError, match=r"--cost-weight = 0.6: is told by no prompt.*add \{cost_weight\}"):
+        make_settings(RouterOptions(runs=tmp_path / "runs", cost_weight=0.6))
+
+
 def test_another_pool_or_endpoint_is_not_the_simulated_one(tmp_path, model_folder, pool_file):
     make_run(tmp_path / "runs", "r", model_folder)
     for options in (RouterOptions(pool=str(pool_file)), RouterOptions(api_base="http://127.0.0.1:9/v1")):

@@ -152,9 +152,8 @@ def test_the_measures_of_a_step_come_out_of_what_the_agent_loop_tells_of_its_tra
     for kind, asked in (("film", ["A-7B", "A-7B"]), ("music", ["B-7B", "A-7B"]), ("film", [])):
         trajectory = asking(*asked)
         reward = score(trajectory, ["Me"], pool=pool, cost=0.5)
-        output = loop._output(
-            trajectory, kind, reward.reward, reward.as_metrics(), policy, {"rollout": 1.0, "compute_score": 0.0}
-        )
+        facts, timing = {"kind": kind}, {"rollout": 1.0, "compute_score": 0.0}
+        output = loop._output(trajectory, facts, reward.reward, reward.as_metrics(), policy, timing)
         extra.append(output.extra_fields)
 
     metrics = sampler.routing_metrics("train", extra, ["nq"] * 3)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import types
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,10 +18,12 @@ from omegaconf import DictConfig
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from router_r1.datasets import parquet_schema
+from router_r1.datasets import parquet_schema, write_parquet
 from router_r1.errors import ConfigError
+from router_r1.prompts.cost_words import cost_word
 from router_r1.routing import RoutingConfig
 from router_r1.training import configuration as cfg
+from router_r1.training import simulation
 from router_r1.training.plan import check
 from tests.integration.training.conftest import REAL_POOL
 
@@ -107,7 +110,10 @@ def test_in_a_dry_run_all_that_this_machine_lacks_is_listed_and_is_no_fault(comp
         ("router_r1.reward.cost_coe", 1.5, "router_r1.reward: cost_coe"),
         ("router_r1.reward.cost_coe", -0.1, "router_r1.reward: cost_coe"),
         ("router_r1.reward.cost_coe", float("nan"), "router_r1.reward: cost_coe"),
+        ("router_r1.reward.cost_coe", "often", "cost_coe = 'often': must be a number in [0, 1], or sampled"),
         ("router_r1.reward.cost_coef", 0.5, "cost_coef: unknown key"),
+        ("router_r1.reward.cost_weights", [0.2, 2], "router_r1.reward: cost_weights: must be numbers in [0, 1]"),
+        ("router_r1.reward.cost_weights", [0.6, 0.55], "cost_weights: a prompt tells 0.6 and 0.55 alike (much)"),
         ("router_r1.max_failed_routes", 20, "router_r1.max_failed_routes = 20: must be in [0, 1]"),
         ("router_r1.template", "nowhere", "nowhere"),
         ("router_r1.routing.cache", "on", "router_r1.routing: cache = 'on'"),
@@ -166,6 +172,70 @@ def test_an_empty_data_file_is_refused(refusal, own_data, questions):
     pq.write_table(pa.Table.from_pylist([], schema=parquet_schema()), questions[0])
 
     assert "no rows" in refusal(own_data)
+
+
+# ---------------------------------------------------------------- an alpha for each question
+
+SAMPLED = {"router_r1.reward.cost_coe": "sampled"}
+
+
+@pytest.fixture
+def weighed(own_data, questions):
+    """A sound run on files of one's own, whose questions have cost weights."""
+    for number, path in enumerate(questions):
+        weigh(path, 0.2 * number)
+    return own_data | SAMPLED | {"router_r1.template": "qwen"}
+
+
+def weigh(path, weight: float | None) -> None:
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["extra_info"]["cost_weight"] = weight
+    write_parquet(rows, path)
+
+
+def test_a_run_with_an_alpha_for_each_question_is_sound(composed, weighed):
+    config = copy.deepcopy(composed)
+    cfg.set_values(config, weighed)
+
+    assert check(config) == []
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["training", "validation"])
+def test_a_question_without_a_cost_weight_is_named_by_file_row_column_and_remedy(refusal, weighed, questions, place):
+    weigh(questions[place], None)
+
+    error = refusal(weighed)
+
+    assert f"{questions[place]}: row 0: extra_info.cost_weight: has no cost weight" in error
+    assert "--cost-weights" in error
+
+
+def test_a_template_that_tells_no_cost_weight_is_refused_with_a_sampled_alpha(refusal, weighed, tmp_path):
+    silent = tmp_path / "silent.txt"
+    silent.write_text("{pool_list} {question}")
+
+    error = refusal(weighed | {"router_r1.template": str(silent)})
+
+    assert f"router_r1.template = '{silent}': tells no cost weight" in error
+    assert "{cost_weight}" in error
+
+
+@pytest.mark.parametrize(("cost_coe", "found"), [("sampled", {0.0: 3, 0.6: 3}), (0.6, {0.6: 6})])
+def test_the_simulated_worlds_questions_are_written_with_the_alphas_of_the_run(composed, tmp_path, cost_coe, found):
+    config = copy.deepcopy(composed)
+    values = {"reward.cost_coe": cost_coe, "reward.cost_weights": [0.0, 0.6], "template": "qwen"}
+    values |= {"sim.train_size": 6, "sim.val_size": 6}
+    cfg.set_values(config, {f"router_r1.{key}": value for key, value in values.items()})
+
+    simulation.write_questions(config, tmp_path)
+
+    for split in ("train", "val"):
+        rows = pq.read_table(tmp_path / f"{split}.parquet").to_pylist()
+        assert Counter(row["extra_info"]["cost_weight"] for row in rows) == found
+        assert all(
+            f"here: {cost_word(row['extra_info']['cost_weight'])} (" in row["prompt"][0]["content"] for row in rows
+        )
 
 
 # ---------------------------------------------------------------- how the candidates are asked

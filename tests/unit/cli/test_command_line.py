@@ -105,6 +105,8 @@ def test_the_version_is_that_of_the_package(command):
         (["sim", "srve"], ["srve", "serve", "router-r1 sim --help"]),
         (["ask", "--nope"], ["--nope", "router-r1 ask --help"]),
         (["ask", "--temperature", "hot"], ["--temperature = 'hot'", "number"]),
+        (["bench", "--cost-weight", "1.5"], ["--cost-weight = '1.5'", "less than or equal to 1"]),
+        (["ask", "--cost_weight", "dear"], ["--cost-weight = 'dear'", "number"]),
         (["ask", "--temperature", "3"], ["--temperature = '3'", "less than or equal to 2"]),
         (["ask", "--budget-usd", "-1"], ["--budget-usd = '-1'", "greater than or equal to 0"]),
         (["ask", "--replicas", "0"], ["--replicas = '0'", "greater than or equal to 1"]),

@@ -8,7 +8,9 @@ import pytest
 
 from router_r1.datasets import (
     Question,
+    check_cost_weights,
     check_parquet,
+    drawn_weight,
     kind_of_question,
     list_splits,
     parquet_schema,
@@ -22,7 +24,7 @@ from router_r1.errors import ConfigError
 GOOD = {"id": "test_0", "question": "who sang it", "golden_answers": ["Ada"]}
 
 
-def render(question):
+def render(question, cost_weight=None):
     return [{"role": "user", "content": question}]
 
 
@@ -195,6 +197,60 @@ def test_files_of_other_writers_pass_with_large_lists_and_further_fields(tmp_pat
     path = tmp_path / "val.parquet"
     pq.write_table(table.cast(table.schema.set(table.schema.get_field_index("prompt"), large)), path)
     assert check_parquet(path) == {"val"}
+
+
+def without_weights(path):
+    """A file as an earlier version wrote it."""
+    table = pa.Table.from_pylist([make_row(0)], parquet_schema())
+    extra = table["extra_info"].combine_chunks()
+    fields = [field.name for field in extra.type if field.name != "cost_weight"]
+    older = pa.StructArray.from_arrays([extra.field(name) for name in fields], fields)
+    pq.write_table(table.set_column(table.schema.get_field_index("extra_info"), "extra_info", older), path)
+    return path
+
+
+def test_a_file_of_an_earlier_version_which_has_no_cost_weights_can_be_used(tmp_path):
+    path = without_weights(tmp_path / "val.parquet")
+    assert "cost_weight" not in pq.read_table(path).to_pylist()[0]["extra_info"]
+    assert check_parquet(path) == {"val"}
+
+
+def test_rows_carry_the_weight_that_was_drawn_for_them_and_their_prompt_tells_it(tmp_path):
+    jsonl(tmp_path / "nq/train.jsonl", *good_rows(9))
+
+    def tell(question, weight):
+        return render(f"{question} {weight}")
+
+    rows = rows_from_flashrag(
+        tmp_path, "nq", "train", 9, 3, render=tell, first_index=100, cost_weights=(0.0, 0.6, 0.95)
+    )
+    write_parquet(rows, tmp_path / "train.parquet")
+    check_cost_weights(tmp_path / "train.parquet")
+    for index, row in enumerate(pq.read_table(tmp_path / "train.parquet").to_pylist(), start=100):
+        weight = row["extra_info"]["cost_weight"]
+        assert weight == drawn_weight((0.0, 0.6, 0.95), 3, index)
+        assert row["prompt"][0]["content"].endswith(f" {weight}")
+
+
+def test_a_row_without_a_cost_weight_is_named_with_column_and_remedy(tmp_path):
+    rows = [
+        {**make_row(i), "extra_info": {**make_row(i)["extra_info"], "cost_weight": w}} for i, w in ((0, 0.6), (1, None))
+    ]
+    write_parquet(rows, tmp_path / "val.parquet")
+    for path, number in ((tmp_path / "val.parquet", 1), (without_weights(tmp_path / "old.parquet"), 0)):
+        with pytest.raises(
+            ConfigError, match=rf"{path.name}: row {number}: extra_info.cost_weight: has no.*--cost-weights"
+        ):
+            check_cost_weights(path)
+
+
+@pytest.mark.parametrize("weight", [1.5, -0.1, float("nan"), "much", True])
+def test_a_cost_weight_that_is_none_is_refused(tmp_path, weight):
+    row = make_row(0)
+    row["extra_info"]["cost_weight"] = weight
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "val.parquet")
+    with pytest.raises(ConfigError, match=r"row 0: extra_info.cost_weight = .*: must be a number in \[0, 1\]"):
+        check_cost_weights(tmp_path / "val.parquet")
 
 
 def test_what_is_no_question_file_is_refused(tmp_path):

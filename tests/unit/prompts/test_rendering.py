@@ -10,6 +10,7 @@ from router_r1 import protocol
 from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, Price, RoutingPool
 from router_r1.prompts import Template, load_template, render_messages, template_names, with_question_mark
+from router_r1.prompts.cost_words import LEVELS
 
 POOL = RoutingPool(
     name="two",
@@ -68,6 +69,28 @@ def test_a_template_of_the_user_is_read_from_its_path(tmp_path):
     assert content(load_template(path), "Why?").startswith("Ask Small-1B, Large-70B.\nSmall-1B: cheap")
 
 
+def test_the_lookup_form_has_descriptors_first_so_that_a_copy_of_one_leads_to_the_name():
+    text = content(Template("t", "{pool_lookup}|{question}"), "Why?")
+    assert text == "cheap {question} Small-1B; wise Large-70B|Why?"
+
+
+@pytest.mark.parametrize(("weight", "word"), [(None, "nothing"), (0, "nothing"), (0.6, "much"), (1.0, "most")])
+def test_a_prompt_says_how_much_cost_counts_where_its_template_wants_it(weight, word):
+    template = Template("t", "{pool_inline}|{cost_weight}|{question}")
+    [message] = render_messages(template, POOL, "Why?", weight)
+    assert f"|{word}|" in message["content"]
+    assert template.tells_cost_weight
+    silent = Template("t", "{pool_inline}{question}")
+    assert not silent.tells_cost_weight
+    assert render_messages(silent, POOL, "Why?", weight) == render_messages(silent, POOL, "Why?")
+
+
+@pytest.mark.parametrize("name", ["qwen", "llama"])
+def test_a_large_template_explains_the_word_for_cost_by_the_scale_of_all_words(name):
+    [message] = render_messages(load_template(name), POOL, "Why?", 0.8)
+    assert f"more (on the scale {', '.join(LEVELS.values())})" in message["content"]
+
+
 @given(st.text())
 def test_a_question_is_inserted_verbatim(question):
     template = Template("t", "{pool_inline}|{question}|")
@@ -93,7 +116,10 @@ def test_a_question_mark_is_added_once(question):
         ("{pool_list} {Question}", r"t: \{Question\}: unknown placeholder; known are \{question\}"),
         ("{pool_list} {question} {}", r"t: \{\}: unknown placeholder"),
         ("{pool_list}", r"t: \{question\}: the placeholder is missing"),
-        ("{question} {candidates}", r"no placeholder for the candidates; add one of \{pool_inline\}, \{pool_list\}"),
+        (
+            "{question} {candidates}",
+            r"no placeholder for the cand.*add one of \{pool_inline\}, \{pool_lookup\}, \{pool_list\}",
+        ),
     ],
 )
 def test_a_wrong_or_missing_placeholder_is_refused(text, told):

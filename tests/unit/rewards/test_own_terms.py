@@ -126,17 +126,31 @@ def test_a_term_can_have_every_argument_that_there_is(pool):
         return 0.0
 
     turns = trajectory(routed(raw_cost=4.0), said("<think> x </think><answer> Paris France </answer>"))
-    config = RewardConfig(metric="f1")
+    config = RewardConfig(metric="f1", cost_coe=0.25)
     score(turns, ["Rome", "Paris"], pool=pool, cost=0.75, rubric=Rubric({"term": term}, config=config))
 
     f1 = pytest.approx(2 / 3)
-    numbers = {"em": 0.0, "f1": f1, "outcome": f1, "cost": 0.75, "raw_cost": 4.0, "spend_usd": 4e-6}
+    numbers = {"em": 0.0, "f1": f1, "outcome": f1, "cost": 0.75, "raw_cost": 4.0, "spend_usd": 4e-6, "cost_coe": 0.25}
     assert {key: seen[key] for key in numbers} == numbers
     assert (seen["answer"], seen["format_error"], seen["golden_answers"]) == ("Paris France", "", ("Rome", "Paris"))
     assert seen["trajectory"] is turns
     assert seen["pool"] is pool
     assert seen["config"] is config
     assert set(seen) == set(ARGUMENTS)
+
+
+def test_a_term_is_told_the_alpha_of_the_question_where_it_is_sampled(pool):
+    seen = []
+
+    def term(cost_coe, config):
+        seen.append((cost_coe, config.cost_coe))
+        return 0.0
+
+    rubric = Rubric({"term": term}, config=RewardConfig(cost_coe="sampled"))
+    for weight in (0.2, 0.95):
+        score(trajectory(said(TELL)), ["Paris"], pool=pool, cost=0.5, cost_weight=weight, rubric=rubric)
+
+    assert seen == [(0.2, 0.2), (0.95, 0.95)]
 
 
 def test_a_broken_format_is_told_in_words_and_the_answer_still_scored(pool):

@@ -34,7 +34,8 @@ def papers_formula(format_ok: bool, outcome: float, cost: float, config: RewardC
 
 def sum_of_the_papers_terms(format_ok: bool, outcome: float, cost: float, config: RewardConfig) -> float:
     fault = "" if format_ok else "a thought is empty"
-    return format_term(fault) + outcome_term(fault, outcome, config) + cost_term(fault, outcome, cost, config)
+    alpha = config.cost_coe
+    return format_term(fault) + outcome_term(fault, outcome, alpha) + cost_term(fault, outcome, cost, alpha, config)
 
 
 # ---------------------------------------------------------------- configuration
@@ -54,6 +55,10 @@ def test_a_mapping_becomes_a_configuration():
         ({"cost_coe": float("nan")}, "cost_coe"),
         ({"cost_coe": "0.6"}, "cost_coe"),
         ({"cost_coe": True}, "cost_coe"),
+        ({"cost_coe": "often"}, "cost_coe"),
+        ({"cost_weights": []}, "cost_weights"),
+        ({"cost_weights": [0.2, 1.2]}, "cost_weights"),
+        ({"cost_weights": [0.2, 0.25]}, "cost_weights"),
         ({"metric": "bleu"}, "metric"),
         ({"cost_gate": "never"}, "cost_gate"),
         ({"alpha": 0.6}, "alpha"),
@@ -153,6 +158,34 @@ def test_the_reward_never_falls_with_a_better_outcome_or_a_lower_cost(m1, m2, c1
 def test_known_rewards_at_alpha_0_6(outcome, cost, gate, expected):
     config = RewardConfig(cost_coe=0.6, cost_gate=gate)
     assert sum_of_the_papers_terms(True, outcome, cost, config) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("terms", [{}, {"terms": {"outcome": "outcome", "cost": "linear_cost"}, "cost_full": 8.0}])
+@given(weight=unit, cost=unit)
+def test_a_sampled_alpha_is_that_of_the_question(pool, terms, weight, cost):
+    turns = trajectory(routed(raw_cost=4.0), said(TELL))
+
+    def reward(**config):
+        return score(turns, ["Paris"], pool=pool, cost=cost, cost_weight=weight, rubric=RewardConfig(**config, **terms))
+
+    assert reward(cost_coe="sampled") == reward(cost_coe=weight)
+    assert reward(cost_coe=0.25) == reward(cost_coe=0.25), "a number holds for all questions, whatever their weights"
+    assert reward(cost_coe=0.25).reward == pytest.approx(0.75 + 0.25 * (0.5 if terms else cost))
+
+
+@pytest.mark.parametrize("weight", [None, -0.1, 1.5, float("nan")])
+def test_a_question_without_a_weight_cannot_be_scored_by_a_sampled_alpha(pool, weight):
+    with pytest.raises(ValueError, match=f"cost_coe is sampled, but the question's cost weight is {weight}"):
+        score(
+            trajectory(said(TELL)), ["Paris"], pool=pool, cost=0.5, cost_weight=weight,
+            rubric=RewardConfig(cost_coe="sampled"),
+        )  # fmt: skip
+
+
+def test_questions_are_written_with_the_one_alpha_or_with_all_that_are_sampled():
+    assert RewardConfig(cost_coe=0.3).alphas == (0.3,)
+    assert RewardConfig(cost_coe="sampled").alphas == (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)
+    assert RewardConfig(cost_coe="sampled", cost_weights=[0, 0.6]).alphas == (0.0, 0.6)
 
 
 def test_a_rubric_a_configuration_and_nothing_at_all_are_the_same_reward(pool):

@@ -4,7 +4,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from router_r1.datasets import check_parquet, parquet_schema
+from router_r1.datasets import check_cost_weights, check_parquet, parquet_schema
+from router_r1.prompts.cost_words import cost_word
 from router_r1.sim.world.facts import World
 from tests.doubles.commands import sim as main
 
@@ -57,6 +58,27 @@ def test_the_same_command_writes_the_same_bytes(world_folder, tmp_path):
     assert (tmp_path / "train.parquet").read_bytes() == (world_folder / "train.parquet").read_bytes()
 
 
+@pytest.fixture
+def weighing(tmp_path):
+    """A template that tells the cost weight."""
+    path = tmp_path / "weighing.txt"
+    path.write_text("{pool_lookup}\nCost counts {cost_weight}.\n{question}")
+    return path
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_both_files_have_cost_weights_evenly_spread_over_their_questions(flashrag_root, weighing, tmp_path, real):
+    source = ["--qa", str(flashrag_root)] if real else []
+    options = ["--template", str(weighing), "--cost-weights", "0,0.4,0.95", "--train", "30", "--val", "12", *source]
+    assert main(["data", "--out", str(tmp_path), *options]) == 0
+    for split, each in (("train", 10), ("val", 4)):
+        check_cost_weights(tmp_path / f"{split}.parquet")
+        rows = read(tmp_path / f"{split}.parquet")
+        assert Counter(row["extra_info"]["cost_weight"] for row in rows) == {0.0: each, 0.4: each, 0.95: each}
+        for row in rows:
+            assert f"Cost counts {cost_word(row['extra_info']['cost_weight'])}." in row["prompt"][0]["content"]
+
+
 VAL_SETS = ("--val-sets", "nq:test,hotpotqa:dev")
 
 
@@ -84,6 +106,7 @@ def test_real_questions_are_shared_evenly_and_validated_on_the_held_out_split(fl
         (["--train", "0"], "--train = 0"),
         (["--two-hop-share", "2"], "two_hop_share = 2.0"),
         (["--template", "nowhere.txt"], "nowhere.txt"),
+        (["--cost-weights", "0,0.6"], "would be told by no prompt of template tiny"),
         (["--pool", "nowhere.yaml"], "nowhere.yaml"),
         (["--qa", "nowhere"], "nowhere"),
         (["--qa", "ROOT", "--sets", "squad:train"], "squad:train"),

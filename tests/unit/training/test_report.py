@@ -163,6 +163,32 @@ def test_closing_writes_table_summary_and_picture(tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_closing_shows_the_curve_over_cost_weights_where_alpha_was_sampled(tmp_path):
+    for folder in ("metrics", "validation"):
+        (tmp_path / folder).mkdir()
+    rows = [(1, training(0.4)), (2, training(0.6) | validation("nq", 0.9))]
+    (tmp_path / "metrics" / "0.jsonl").write_text("".join(json.dumps({"step": s, "data": d}) + "\n" for s, d in rows))
+    measured = routing("val", 0.5) | routing("val/nq", 0.5)
+    for weight, em in (("0.95", 0.25), ("0", 0.875)):
+        name = f"val/cost_weight_{weight}"
+        measured |= routing(name, 1.0) | {f"{name}/em": em, f"{name}/raw_cost": 32 * em, f"{name}/routes": 1.5}
+    (tmp_path / "validation" / "2.json").write_text(json.dumps(measured))
+    console = Console(record=True, width=140)
+
+    report.close(tmp_path, console)
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary["validation"]["2"]) == ["nq", "mean"], "a cost weight is no data source"
+    assert list(summary["cost_curve"]) == ["0", "0.95"]
+    at_most = summary["cost_curve"]["0.95"]
+    assert (at_most["em"], at_most["raw_cost"], at_most["top_share"]) == (0.25, 8.0, 1.0)
+    table = console.export_text().partition("by cost weight")[2].replace("│", " ")
+    assert ["0.95", "0.250", "8.000", "1.500", "1.000", "2.000", "0.500"] in [
+        line.split() for line in table.splitlines()
+    ]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_closing_shows_routing_before_and_after_where_it_was_measured(tmp_path):
     """The first validation is of an earlier version, as in a run that was resumed after an update."""
     for folder in ("metrics", "validation"):

@@ -51,11 +51,12 @@ def test_candidate_shares_of_a_batch_without_routes_are_zero():
 # ---------------------------------------------------------------- measures of routing
 
 
-def fields(kind: str, *asked: str) -> dict[str, object]:
+def fields(kind: str, *asked: str, cost_weight: float | None = None, em: float = 0.0) -> dict[str, object]:
     """What the agent loop tells of a trajectory that asked these candidates, in this order."""
     counts = {name: float(asked.count(name)) for name in ("a", "b")}
-    info = row(routes=len(asked), **counts)
-    return {"kind": kind, "first_candidate": asked[0] if asked else "", "reward_extra_info": info}
+    info = row(em=em, routes=len(asked), **counts) | {"raw_cost": 2.0 * len(asked)}
+    first = asked[0] if asked else ""
+    return {"kind": kind, "first_candidate": first, "reward_extra_info": info, "cost_weight": cost_weight}
 
 
 def test_measures_of_routing_are_of_the_whole_batch_and_of_each_data_source():
@@ -89,6 +90,43 @@ def test_a_validation_of_several_batches_is_measured_as_one_and_the_next_one_ane
     assert (first["val/top_share"], first["val/kind_information"]) == (0.5, 1.0)
     assert (second["val/nq/top_share"], second["val/kind_information"]) == (1.0, 0.0)
     assert runs.read_validation_measures(tmp_path, 40) == {}
+
+
+# ---------------------------------------------------------------- by cost weight
+
+
+WEIGHED = [
+    fields("film", "a", "a", cost_weight=0.0, em=1.0),
+    fields("music", "b", "b", cost_weight=0.0),
+    fields("film", "a", cost_weight=0.95, em=1.0),
+    fields("music", cost_weight=0.95),
+]
+
+
+def test_where_alpha_is_sampled_a_step_has_metrics_of_each_cost_weight():
+    metrics = sampler.cost_weight_metrics("train", WEIGHED)
+
+    assert metrics == {
+        "train/cost_weight_0/em": 0.5,
+        "train/cost_weight_0/raw_cost": 4.0,
+        "train/cost_weight_0/routes": 2.0,
+        "train/cost_weight_0.95/em": 0.5,
+        "train/cost_weight_0.95/raw_cost": 1.0,
+        "train/cost_weight_0.95/routes": 0.5,
+    }
+    assert sampler.cost_weight_metrics("train", [fields("film", "a")]) == {}
+
+
+def test_a_validation_has_the_measures_of_routing_of_each_cost_weight_too(tmp_path):
+    measures = sampler.ValidationMeasures(tmp_path)
+    measures.add(20, WEIGHED[:1], ["nq"])
+    measures.add(20, WEIGHED[1:], ["nq"] * 3)
+
+    found = runs.read_validation_measures(tmp_path, 20)
+
+    assert (found["val/cost_weight_0/raw_cost"], found["val/cost_weight_0.95/routes"]) == (4.0, 0.5)
+    assert (found["val/cost_weight_0/top_share"], found["val/cost_weight_0/kind_information"]) == (0.5, 1.0)
+    assert (found["val/cost_weight_0.95/top_share"], found["val/top_share"]) == (1.0, 0.6)
 
 
 def test_a_step_in_which_too_many_routes_failed_is_refused_with_the_figures_and_the_cause():
