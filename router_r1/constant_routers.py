@@ -12,7 +12,7 @@ offers. Where every question offers the whole pool it is one candidate for all. 
 for every lam from 0 up at which the order changes; where every question offers the whole pool, the first ones of these
 orders are exactly the candidates on the hull below. Between two constants lies the mixture that asks one of them for a
 share of the questions drawn by lot: the best EM at a mean cost is the upper concave hull of the constants' (cost, EM)
-points (RouterBench's non-decreasing convex hull; Hu et al. 2024, arXiv:2403.12031, section 3). Below the cheapest one
+points (RouterBench's non-decreasing convex hull; Hu et al. 2024, arXiv:2403.12031). Below the cheapest one
 the mixture is with asking nobody, and above the best one more money buys nothing.
 
 Constants and oracles are chosen on the very questions that they are measured on, which flatters them, not the router.

@@ -21,11 +21,11 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from router_r1.atomic import write_text
+from router_r1.atomic import appending, write_text
 from router_r1.benchmark.metrics import RESULTS_FILE, Results, summarise, write_results
 from router_r1.benchmark.plots import write_figures
 from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
-from router_r1.benchmark.records import Record, append, appending, benchmark_record, key_of, read_records
+from router_r1.benchmark.records import Record, append, benchmark_record, key_of, read_records
 from router_r1.benchmark.report import write_report
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
