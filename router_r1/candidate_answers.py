@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from router_r1.pool import RoutingPool
     from router_r1.rollout.policy import Dispatcher
 
-CONSTANTS_FILE = "constants.jsonl"
 MAX_FAILED_SHARE = 0.1
 """Of all routes. A question of which one failed is left out; with more of them, what is left is no fair sample."""
 

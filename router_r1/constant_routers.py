@@ -257,6 +257,18 @@ class Comparison:
         }
 
 
+def described(table: CandidateTable) -> dict[str, object]:
+    """What can be had by asking one candidate each, as JSON types: each alone, the hull, and the oracles."""
+    hull = [{"first": c.name, "em": c.em, "raw_cost": c.raw_cost} for c in frontier(table).constants]
+    return {
+        "num_questions": len(table),
+        "candidates": {name: vars(score) for name, score in table.alone.items()},
+        "hull": hull,
+        "oracle": vars(oracle(table)),
+        "oracle_by_kind": vars(oracle_by_kind(table)),
+    }
+
+
 def compare(table: CandidateTable, answers: Sequence[tuple[Key, float, float]]) -> Comparison | None:
     """A router beside the constants, on the questions that both were asked; None if there are none.
 

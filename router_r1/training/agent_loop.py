@@ -129,7 +129,9 @@ class RouterAgentLoop(AgentLoopBase):
         if self._exploration.is_on:  # the same names for every trajectory of a run
             metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
         kind = kind_of_question(row["ability"], row["data_source"])
-        return self._output(trajectory, kind, reward.reward + bonus, metrics, policy, timing)
+        output = self._output(trajectory, kind, reward.reward + bonus, metrics, policy, timing)
+        output.extra_fields["question_index"] = int(row["extra_info"]["index"])
+        return output
 
     def _progress(self, policy: EnginePolicy) -> float:
         """Share of the run's steps that the weights have seen."""

@@ -18,10 +18,12 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 from router_r1.atomic import write_text
+from router_r1.candidate_answers import read_table
+from router_r1.constant_routers import CandidateTable, compare
 from router_r1.errors import BudgetSpent
 from router_r1.measures import route_measures
 from router_r1.routing.ledger import Ledger
-from router_r1.runs import validation_measures_file
+from router_r1.runs import constants_file, validation_measures_file
 from router_r1.training.services import connect
 
 POLL_INTERVAL_S = 0.1
@@ -147,6 +149,26 @@ def routing_metrics(section: str, extra: Sequence[Mapping[str, Any]], sources: S
     return metrics
 
 
+def constant_metrics(
+    section: str, extra: Sequence[Mapping[str, Any]], sources: Sequence[str], table: CandidateTable
+) -> dict[str, float]:
+    """The router beside the best constant one and the oracles, over all data sources and for each.
+
+    `em` and `raw_cost` are the router's on the questions that the candidates were asked. Arguments as in
+    `routing_metrics`.
+    """
+    answers = [
+        ((source, fields["question_index"]), fields["reward_extra_info"]["em"], fields["reward_extra_info"]["raw_cost"])
+        for fields, source in zip(extra, sources, strict=True)
+    ]
+    metrics: dict[str, float] = {}
+    for name, members in _groups(section, answers, sources).items():
+        if found := compare(table, members):
+            own = {"em": found.router.em, "raw_cost": found.router.raw_cost, **found.as_metrics()}
+            metrics |= {f"{name}/{key}": value for key, value in own.items()}
+    return metrics
+
+
 def _groups(section: str, members: Sequence[_Member], sources: Sequence[str]) -> dict[str, list[_Member]]:
     """All of them under the section's name, and those of each data source under `<section>/<source>`."""
     groups: dict[str, list[_Member]] = defaultdict(list)
@@ -159,6 +181,8 @@ def _groups(section: str, members: Sequence[_Member], sources: Sequence[str]) ->
 class ValidationMeasures:
     """The measures of routing of each validation, in a file each (`runs.read_validation_measures`).
 
+    Beside them stands what the best constant router would have had, if the candidates were asked.
+
     A validation may come in several batches: the file is written anew with each, so that the last one leaves it whole
     before the trainer logs the validation.
     """
@@ -168,6 +192,8 @@ class ValidationMeasures:
         self._step: int | None = None
         self._extra: list[Mapping[str, Any]] = []
         self._sources: list[str] = []
+        # Whole already: the candidates are asked first thing in this process.
+        self._table = read_table(constants_file(run_dir))
 
     def add(self, step: int, extra: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> None:
         """A batch of the validation at `step`; the arguments are those of `routing_metrics`."""
@@ -176,4 +202,6 @@ class ValidationMeasures:
         self._extra += extra
         self._sources += sources
         measures = routing_metrics("val", self._extra, self._sources)
+        if self._table is not None:
+            measures |= constant_metrics("val", self._extra, self._sources, self._table)
         write_text(validation_measures_file(self._run_dir, step), json.dumps(measures, indent=2) + "\n")
