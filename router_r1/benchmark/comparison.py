@@ -14,7 +14,17 @@ import yaml
 from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import Results, read_results
 from router_r1.benchmark.plots import draw_em_against_cost, save
-from router_r1.benchmark.tables import MEASURES, console_for, em_sheet, measures_of_runs_sheet, ordered, show
+from router_r1.benchmark.tables import (
+    CONSTANT_MEASURES,
+    MEASURES,
+    console_for,
+    constants_of_runs_sheet,
+    em_sheet,
+    measures_of_runs_sheet,
+    ordered,
+    show,
+)
+from router_r1.constant_routers import EM_ABOVE_CONSTANT
 from router_r1.errors import ConfigError
 
 PAPER_FILE = "paper_results.yaml"
@@ -42,7 +52,10 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
         note = _PAPER_NOTE.format(source=source)
         scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
     means = {label: results.mean for label, results in runs.items()}
-    show(console_for(sys.stdout), [em_sheet(scores), measures_of_runs_sheet(means)])
+    sheets = [em_sheet(scores), measures_of_runs_sheet(means)]
+    if any(EM_ABOVE_CONSTANT in mean for mean in means.values()):
+        sheets.append(constants_of_runs_sheet(means))
+    show(console_for(sys.stdout), sheets)
     if len({tuple(sorted(row)) for row in scores.values()}) > 1:
         print("note: not all are of the same data sets, so their means do not compare")
     if note:
@@ -84,7 +97,7 @@ def paper_rows(base: str) -> tuple[str, dict[str, dict[str, float]]]:
 def _csv(scores: dict[str, dict[str, float]], means: dict[str, dict[str, float]]) -> str:
     """EM by data set, then what else is told of a run; empty where it is not known."""
     columns = [*ordered({name for row in scores.values() for name in row} - {"mean"}), "mean"]
-    others = ["raw_cost", *(key for key, _ in MEASURES.values())]
+    others = ["raw_cost", *(key for key, _ in (MEASURES | CONSTANT_MEASURES).values())]
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=["run", *columns, *others], lineterminator="\n")
     writer.writeheader()

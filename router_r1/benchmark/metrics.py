@@ -16,6 +16,7 @@ import numpy as np
 from router_r1 import measures
 from router_r1.atomic import write_text
 from router_r1.benchmark.records import Record
+from router_r1.constant_routers import CandidateTable, compare
 from router_r1.errors import ConfigError
 from router_r1.protocol import Status
 
@@ -41,17 +42,19 @@ class Results:
     mean: Row
 
 
-def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
+def summarise(records: Sequence[Record], candidates: Sequence[str], table: CandidateTable | None = None) -> Results:
     """Metrics of a benchmark; data sets in alphabetical order.
 
     `em`, `f1` and `format_ok` are shares; `em_low` and `em_high` bound the 95 % bootstrap interval of `em`; `raw_cost`
     (micro-USD of output), `spend_usd`, `routes`, `turns` and token counts are means per trajectory; latencies are in
     seconds; `top_share`, `effective_candidates` and `kind_information` (bits) are those of `measures`;
     `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories. The `format_ok`
-    of a method without a policy is 1: it has no format to keep.
+    of a method without a policy is 1: it has no format to keep. `best_constant_em`, `em_above_constant`, `oracle_em`,
+    `regret`, `kind_oracle_em` and `kind_regret` are those of `constant_routers`, where the candidates were asked.
 
     Args:
         candidates: the names of the pool.
+        table: what every candidate said to every question; None if they were not asked.
     """
     groups: dict[str, list[Record]] = {}
     # The order in which trajectories finish must not move the last digit of a mean.
@@ -66,7 +69,17 @@ def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
     }
     mean["em_low"], mean["em_high"] = bootstrap_interval(list(scores.values()))
     mean |= _route_measures(records)
+    if table is not None:
+        for source, group in groups.items():
+            datasets[source] |= _against_constants(group, table)
+        mean |= _against_constants(records, table)
     return Results(datasets, mean)
+
+
+def _against_constants(records: Sequence[Record], table: CandidateTable) -> Row:
+    """{} if the candidates were asked none of these questions."""
+    found = compare(table, [((r["data_source"], r["index"]), r["em"], r["raw_cost"]) for r in records])
+    return found.as_metrics() if found else {}
 
 
 def _question_means(group: Sequence[Record]) -> np.ndarray:
