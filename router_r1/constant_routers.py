@@ -115,15 +115,20 @@ class CandidateTable:
         return np.array([1 / (len(sizes) * sizes[source]) for source, _ in self.questions])
 
     @cached_property
+    def offered(self) -> np.ndarray:
+        """[num_questions, num_candidates], whether the question offers the candidate."""
+        return np.asarray(~np.isnan(self.em))
+
+    @cached_property
     def alone(self) -> dict[str, Score]:
         """Each candidate that is offered at all, over the questions that offer it."""
         found = {}
         for column, name in enumerate(self.candidates):
-            own = np.flatnonzero(~np.isnan(self.em[:, column]))
+            own = np.flatnonzero(self.offered[:, column])
             if len(own):
-                total = math.fsum(self.weights[own])
-                em = math.fsum(self.weights[own] * self.em[own, column]) / total
-                found[name] = Score(em, math.fsum(self.weights[own] * self.raw_cost[own, column]) / total)
+                total = _exact_sum(self.weights[own])
+                em = _exact_sum(self.weights[own] * self.em[own, column]) / total
+                found[name] = Score(em, _exact_sum(self.weights[own] * self.raw_cost[own, column]) / total)
         return found
 
     def score_of(self, asked: np.ndarray) -> Score:
@@ -133,9 +138,13 @@ class CandidateTable:
             asked: the column of the candidate that each question is asked of. [num_questions]
         """
         every = np.arange(len(self))
-        # math.fsum is exact: the order of the questions must not decide between equals.
-        em = math.fsum(self.weights * self.em[every, asked])
-        return Score(em, math.fsum(self.weights * self.raw_cost[every, asked]))
+        em = _exact_sum(self.weights * self.em[every, asked])
+        return Score(em, _exact_sum(self.weights * self.raw_cost[every, asked]))
+
+
+def _exact_sum(values: np.ndarray) -> float:
+    """The order of the questions must not decide between equals."""
+    return math.fsum(values.tolist())
 
 
 @dataclass(frozen=True)
@@ -185,9 +194,9 @@ def _preference(name: str, score: Score, lam: float) -> tuple[float, float, str]
 
 def _first_offered(table: CandidateTable, order: Sequence[str]) -> np.ndarray:
     """The column of the most preferred candidate that each question offers. [num_questions]"""
-    columns = np.array([table.candidates.index(name) for name in order])
-    offered = ~np.isnan(table.em[:, columns])
-    return np.asarray(columns[offered.argmax(axis=1)])
+    column_of = {name: number for number, name in enumerate(table.candidates)}
+    columns = np.array([column_of[name] for name in order])
+    return np.asarray(columns[table.offered[:, columns].argmax(axis=1)])
 
 
 def frontier(table: CandidateTable, *, nobody_em: float = 0.0) -> Frontier:
@@ -214,10 +223,12 @@ def _slope(low: Score, high: Score) -> float:
 
 
 def oracle(table: CandidateTable) -> Score:
-    """Of a router that knows the best candidate for each question; among equals it asks the cheapest."""
-    cost = np.where(np.isnan(table.em), np.inf, table.raw_cost)
-    is_best = table.em == np.nanmax(table.em, axis=1, keepdims=True)
-    return table.score_of(np.where(is_best, cost, np.inf).argmin(axis=1))
+    """Of a router that knows the best candidate for each question; among equals it asks the cheapest.
+
+    It asks one candidate, once: a router that asks several, or a question of several hops in parts, can be better.
+    """
+    is_best = table.em == np.nanmax(table.em, axis=1, keepdims=True)  # never where it is NaN
+    return table.score_of(np.where(is_best, table.raw_cost, np.inf).argmin(axis=1))
 
 
 def oracle_by_kind(table: CandidateTable) -> Score:
