@@ -98,6 +98,8 @@ class StepLines:
             if f"val/{EM_ABOVE_CONSTANT}" in measures:
                 best, above, most = (measures[f"val/{m}"] for m in (BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, ORACLE_EM))
                 parts.append(f"best constant at that cost EM {best:.3f}, so {above:+.3f} · oracle {most:.3f}")
+            elif constants_file(self._run_dir).exists():
+                parts.append("best constant not known (train.log says why)")
             lines.append(f"validation at step {step}: " + " · ".join(parts))
         return lines
 
@@ -178,9 +180,10 @@ def _measures(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
 
 
 def overall(by_source: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The unweighted mean over data sources of every measure."""
+    """The unweighted mean over data sources of every measure that all of them have."""
     rows = list(by_source.values())
-    return {measure: sum(row[measure] for row in rows) / len(rows) for measure in rows[0]}
+    common = [measure for measure in rows[0] if all(measure in row for row in rows)]
+    return {measure: sum(row[measure] for row in rows) / len(rows) for measure in common}
 
 
 def validation_table(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -218,9 +221,16 @@ def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores
         table.add_column(heading, justify="right")
     for source, new in after.items():
         old = before.get(source, {})
-        cells = [f"{old[m]:.3f} → {new[m]:.3f}" if m in old else f"{new[m]:.3f}" for m in columns.values()]
+        cells = [_change(old.get(m), new.get(m)) for m in columns.values()]
         table.add_row(last if source == _MEAN else source, *cells, end_section=source == list(after)[-2])
     return table
+
+
+def _change(old: float | None, new: float | None) -> str:
+    """From what to what; empty if it was not measured."""
+    if new is None:
+        return ""
+    return f"{new:.3f}" if old is None else f"{old:.3f} → {new:.3f}"
 
 
 def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
@@ -253,7 +263,8 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
         if measure and known:
             axis.plot(list(known), [rows[_MEAN][measure] for rows in known.values()], "o--", label="validation")
             for source in (source for source in next(iter(known.values())) if source != _MEAN):
-                axis.plot(list(known), [rows[source][measure] for rows in known.values()], ".:", label=source)
+                values = [rows[source].get(measure, math.nan) for rows in known.values()]
+                axis.plot(list(known), values, ".:", label=source)
             if measure == EM_ABOVE_CONSTANT:
                 axis.axhline(0, color="black", linewidth=0.8)
         axis.set_title(title)

@@ -109,6 +109,18 @@ def test_a_line_of_a_validation_tells_what_the_best_constant_has_for_the_same_mo
     assert line.endswith("top share 0.99 · best constant at that cost EM 0.700, so -0.125 · oracle 0.900")
 
 
+def test_a_line_of_a_validation_says_so_if_the_candidates_were_asked_in_vain(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "metrics" / "0.jsonl").write_text(json.dumps({"step": 0, "data": validation("nq", 0.5)}) + "\n")
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(routing("val", 0.99)))
+    runs.constants_file(tmp_path).write_text("")
+
+    (line,) = report.StepLines(tmp_path / "metrics" / "0.jsonl", total_steps=40).new()
+
+    assert line.endswith("top share 0.99 · best constant not known (train.log says why)")
+
+
 # ---------------------------------------------------------------- one candidate for everything
 
 HELP = "docs/training.md#when-every-route-goes-to-one-candidate"
@@ -254,3 +266,21 @@ def test_closing_tells_what_can_be_had_without_looking_at_the_question_where_the
     assert summary["validation"]["2"]["mean"]["em_above_constant"] == 0.0625
     assert summary["constants"]["candidates"]["B"] == {"em": 0.75, "raw_cost": 27.0}
     assert [point["first"] for point in summary["constants"]["hull"]] == ["nobody", "B"]
+
+
+def test_a_data_source_of_which_no_question_was_asked_of_the_candidates_has_no_figure_of_them(tmp_path):
+    """As with router_r1.constants.max_questions=1."""
+    for folder in ("metrics", "validation"):
+        (tmp_path / folder).mkdir()
+    record = {"step": 0, "data": validation("nq", 0.3) | validation("a", 0.5)}
+    (tmp_path / "metrics" / "0.jsonl").write_text(json.dumps(record) + "\n")
+    measured = {key: x for part in ("val", "val/nq") for key, x in against_constants(part, 0.25).items()}
+    measured |= {key: x for part in ("val", "val/nq", "val/a") for key, x in routing(part, 0.5).items()}
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(measured))
+    console = Console(record=True, width=160)
+
+    report.close(tmp_path, console)
+
+    rows = json.loads((tmp_path / "summary.json").read_text())["validation"]["0"]
+    assert [row.get("em_above_constant") for row in rows.values()] == [None, 0.25, 0.25]
+    assert (tmp_path / "curves.png").exists()
