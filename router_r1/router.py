@@ -221,15 +221,15 @@ async def open_router(
 @asynccontextmanager
 async def open_method(
     settings: RouterSettings, *, check_candidates: bool = False, stop_when_refused: bool = False
-) -> AsyncIterator[tuple[Method, RoutingPool]]:
-    """The method that the settings name, and the candidates it may ask. Arguments and errors as in `open_router`."""
+) -> AsyncIterator[tuple[Method, RouteService, RoutingPool]]:
+    """The method that the settings name, what asks its candidates, and these. Arguments and errors: `open_router`."""
     assert settings.method is not None
     async with AsyncExitStack() as stack:
         pool = await _open_pool(settings, stack, check_candidates)
         service = RouteService(pool, config=settings.options.routing, stop_when_refused=stop_when_refused)
         routes = await stack.enter_async_context(service)
         method = call_with(settings.method, pool=pool, routes=routes, settings=settings)
-        yield CheckedMethod(method, settings.options.method), pool
+        yield CheckedMethod(method, settings.options.method), routes, pool
 
 
 async def _open_pool(settings: RouterSettings, stack: AsyncExitStack, check: bool) -> RoutingPool:

@@ -6,8 +6,6 @@ The lines are all that results, report and resume need: a finished trajectory su
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, NotRequired, TypedDict
@@ -111,17 +109,6 @@ def key_of(record: Record) -> Key:
 
 
 # ---------------------------------------------------------------- the file of a benchmark
-
-
-@contextmanager
-def appending(path: Path) -> Iterator[IO[str]]:
-    """The file, open for more records; what a crash left of its last line is cut off first."""
-    if path.exists():
-        with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    # Half a surrogate pair, which a candidate may send, becomes the escape that JSON has for it.
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as sink:
-        yield sink
 
 
 def append(sink: IO[str], record: Record) -> None:

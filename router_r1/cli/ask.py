@@ -113,7 +113,7 @@ async def _answering(settings: RouterSettings, check_candidates: bool) -> AsyncI
     """The router, or the method, as a function."""
     candidates = {"check_candidates": check_candidates, "stop_when_refused": True}
     if settings.method:
-        async with open_method(settings, **candidates) as (method, _):
+        async with open_method(settings, **candidates) as (method, *_):
             yield lambda question, name, watch: method.answer(question, request_id=name)
     else:
         async with open_router(settings, quick_start=True, **candidates) as router:

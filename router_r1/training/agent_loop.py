@@ -133,6 +133,7 @@ class RouterAgentLoop(AgentLoopBase):
             metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
         facts = {
             "kind": kind_of_question(row["ability"], row["data_source"]),
+            "question_index": int(row["extra_info"]["index"]),
             "cost_weight": cost_weight if self._rubric.config.is_sampled else None,
         }
         return self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)

@@ -26,6 +26,7 @@ from router_r1.rollout.exploration import ExplorationConfig
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
+from router_r1.training.constants import constants_settings
 
 _KEYS_OF_VERL = {"actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}}}
 """What is read here of veRL's own configuration and set by nothing of ours: enough for a dry run without veRL."""
@@ -126,6 +127,7 @@ def check_settings(config: DictConfig) -> None:
     reward = reward_of(config)
     Rubric.from_config(reward)
     _check_exploration(config)
+    constants_settings(config)
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     template = load_template(settings.template)
     if reward.is_sampled and not template.tells_cost_weight:
