@@ -23,7 +23,7 @@ from router_r1.datasets.selection import BENCHMARKS, Draw, draw, held_out_questi
 from router_r1.datasets.source import MAX_BAD_SHARE, SOURCE_ARGUMENTS, CheckedSource, DatasetSource, held_out_split
 from router_r1.errors import ConfigError
 from router_r1.plugins import call_with, check_asks, load_object
-from router_r1.pool import load_pool
+from router_r1.pool import dealer_of, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
 
@@ -101,7 +101,8 @@ class _Job:
 
     def write(self, kind: str, draws: Sequence[Draw], serves_as: str) -> Path:
         path = self.out / f"{kind}_{'_'.join(one.dataset for one in draws)}_{self.model}.parquet"
-        rows = rows_of(draws, serves_as=serves_as, render=partial(render_messages, self.template, self.pool))
+        render = partial(render_messages, self.template, self.pool)
+        rows = rows_of(draws, serves_as=serves_as, render=render, deal=dealer_of(self.pool, self.seed))
         total = sum(len(one.items) for one in draws)
         provenance = {
             "seed": self.seed,

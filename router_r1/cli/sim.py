@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,7 +142,7 @@ def data(
     """
 
     def run() -> None:
-        from router_r1.pool import load_pool
+        from router_r1.pool import dealer_of, load_pool
         from router_r1.prompts import load_template, render_messages
         from router_r1.sim.world.question_files import parse_sets, write_qa, write_world
 
@@ -150,10 +151,8 @@ def data(
             if number < 1:
                 raise ConfigError(option, "", number, "must be at least 1")
 
-        def render(question: str) -> list[dict[str, str]]:
-            return render_messages(loaded, candidates, question)
-
-        sizes: dict[str, Any] = {"train": train, "val": val, "seed": seed, "render": render}
+        sizes: dict[str, Any] = {"train": train, "val": val, "seed": seed, "deal": dealer_of(candidates, seed)}
+        sizes["render"] = partial(render_messages, loaded, candidates)
         if qa:
             validation = parse_sets(val_sets) if val_sets else None
             paths = write_qa(out, qa, sets=parse_sets(sets), val_sets=validation, **sizes)

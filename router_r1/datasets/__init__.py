@@ -11,6 +11,7 @@ from router_r1.datasets.flashrag import (
 )
 from router_r1.datasets.parquet import (
     Messages,
+    Render,
     check_parquet,
     kind_of_question,
     parquet_schema,
@@ -29,6 +30,7 @@ __all__ = [
     "Messages",
     "Question",
     "Questions",
+    "Render",
     "check_parquet",
     "flashrag_file",
     "kind_of_question",

@@ -3,6 +3,7 @@
 - `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it;
 - `extra_info.split` is what the row serves for, whatever file it came from: only "train" rows enter the cost window;
 - `ability`, veRL's column for the task's category, is the kind of question, or "qa" where nothing finer is known;
+- `extra_info.candidates` is the question's deal (`pool.dealing`); null, or no such column: the whole pool;
 - how the rows were drawn is in the file's metadata (`read_provenance`).
 """
 
@@ -12,7 +13,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from router_r1 import atomic
 from router_r1.datasets.source import Question
@@ -21,15 +22,32 @@ from router_r1.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from router_r1.pool import Deal
+
 Messages = list[dict[str, str]]  # [{"role": ..., "content": ...}]
 
+
+class Render(Protocol):
+    """Question -> prompt: `prompts.render_messages` of a template and a pool."""
+
+    def __call__(self, question: str, /, *, deal: Deal | None = None) -> Messages: ...
+
+
 _ANY_KIND = "qa"
+_OPTIONAL = ("extra_info.candidates", "extra_info.candidates.descriptor")
 _METADATA_KEY = b"router_r1"
 _ROWS_AT_ONCE = 4096  # a row holds its whole prompt, several kilobytes
 
 
 def question_row(
-    item: Question, *, data_source: str, split: str, index: int, messages: Messages, kind: str | None = None
+    item: Question,
+    *,
+    data_source: str,
+    split: str,
+    index: int,
+    messages: Messages,
+    kind: str | None = None,
+    deal: Deal | None = None,
 ) -> dict[str, Any]:
     """One row in veRL's data format.
 
@@ -38,13 +56,16 @@ def question_row(
         index: unique over the whole file that the row goes into.
         messages: the rendered prompt.
         kind: what the choice of a candidate may depend on; None if nothing finer than the data source is known.
+        deal: the candidates that the prompt offers; None for the whole pool.
     """
+    extra_info = {"split": split, "index": index, "id": item.id, "question": item.text}
+    extra_info["candidates"] = None if deal is None else deal.as_rows()
     return {
         "data_source": data_source,
         "prompt": messages,
         "ability": kind or _ANY_KIND,
         "reward_model": {"style": "rule", "ground_truth": {"target": list(item.golden_answers)}},
-        "extra_info": {"split": split, "index": index, "id": item.id, "question": item.text},
+        "extra_info": extra_info,
     }
 
 
@@ -59,7 +80,9 @@ def parquet_schema() -> pa.Schema:
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     ground_truth = pa.struct([("target", pa.list_(pa.string()))])
+    shown = pa.struct([("name", pa.string()), ("candidate", pa.string()), ("descriptor", pa.string())])
     extra_info = [("split", pa.string()), ("index", pa.int64()), ("id", pa.string()), ("question", pa.string())]
+    extra_info.append(("candidates", pa.list_(shown)))
     return pa.schema(
         [
             ("data_source", pa.string()),
@@ -124,7 +147,7 @@ def check_parquet(path: str | Path) -> set[str]:
     try:
         with pq.ParquetFile(path) as file:
             there = set(_field_paths(file.schema_arrow))
-            missing = [name for name in _field_paths(parquet_schema()) if name not in there]
+            missing = [name for name in _needed_paths(there) if name not in there]
             splits = (
                 set()
                 if missing
@@ -135,15 +158,21 @@ def check_parquet(path: str | Path) -> set[str]:
         raise ConfigError(path, "", None, f"cannot be read as parquet: {reason}") from fault
     if missing:
         raise ConfigError(
-            path, missing[0], None, f"is missing; a question file needs {', '.join(_field_paths(parquet_schema()))}"
+            path, missing[0], None, f"is missing; a question file needs {', '.join(_needed_paths(there))}"
         )
     if not splits:
         raise ConfigError(path, "", None, "holds no rows")
     return splits
 
 
+def _needed_paths(there: set[str]) -> list[str]:
+    """Columns and fields that a file must have: all but optional ones that it lacks, and what would stand in them."""
+    left_out = tuple(f"{name}." for name in _OPTIONAL if name not in there)
+    return [name for name in _field_paths(parquet_schema()) if not f"{name}.".startswith(left_out)]
+
+
 def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:
-    """Dotted names of all columns and the fields within them; list elements add no part."""
+    """Dotted names of all columns that can hold something, and the fields within; list elements add no part."""
     import pyarrow as pa
 
     paths: list[str] = []
@@ -151,6 +180,8 @@ def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:
         kind = field.type
         while pa.types.is_list(kind) or pa.types.is_large_list(kind):
             kind = kind.value_type
+        if pa.types.is_null(kind):
+            continue
         paths.append(prefix + field.name)
         if pa.types.is_struct(kind):
             paths += _field_paths([kind.field(i) for i in range(kind.num_fields)], f"{prefix}{field.name}.")

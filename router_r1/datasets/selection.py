@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router_r1.datasets.flashrag import FlashragFolder, flashrag_file
-from router_r1.datasets.parquet import Messages, question_row
+from router_r1.datasets.parquet import Render, question_row
 from router_r1.datasets.source import MAX_BAD_SHARE, DatasetSource, Question, held_out_split, normalise_question
 from router_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    from router_r1.pool import Dealer
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +111,26 @@ def draw(
 
 
 def rows_of(
-    draws: Sequence[Draw], *, serves_as: str, render: Callable[[str], Messages], first_index: int = 0
+    draws: Sequence[Draw], *, serves_as: str, render: Render, first_index: int = 0, deal: Dealer | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Parquet rows of several draws, one after another, with one running index."""
+    """Parquet rows of several draws, one after another, with one running index.
+
+    Args:
+        deal: deals each question the candidates it may ask; None: the whole pool.
+    """
     index = first_index
     for one in draws:
         for item in one.items:
-            yield question_row(item, data_source=one.dataset, split=serves_as, index=index, messages=render(item.text))
+            yield _row(item, one.dataset, serves_as, index, render, deal)
             index += 1
+
+
+def _row(
+    item: Question, dataset: str, serves_as: str, index: int, render: Render, deal: Dealer | None
+) -> dict[str, Any]:
+    dealt = deal(serves_as, index) if deal else None
+    messages = render(item.text, deal=dealt)
+    return question_row(item, data_source=dataset, split=serves_as, index=index, messages=messages, deal=dealt)
 
 
 def rows_from_flashrag(
@@ -125,20 +140,21 @@ def rows_from_flashrag(
     n: int | None,
     seed: int,
     *,
-    render: Callable[[str], Messages],
+    render: Render,
     serves_as: str | None = None,
     skip: int = 0,
     first_index: int = 0,
+    deal: Dealer | None = None,
 ) -> list[dict[str, Any]]:
     """Exactly `n` questions of a local data set's split as parquet rows, in random order, each question once.
 
     Args:
         n: how many; None for all.
         seed: of the order.
-        render: question -> prompt messages.
         serves_as: `extra_info.split`; None for the split itself.
         skip: leave out the first `skip` questions of that order: those that another file took with the same seed.
         first_index: `extra_info.index` of the first row.
+        deal: deals each question the candidates it may ask; None: the whole pool.
 
     Raises:
         ConfigError: unknown data set, bad file, or too few questions in it.
@@ -151,7 +167,7 @@ def rows_from_flashrag(
             path, "number of questions", n, f"only {len(left)} distinct ones are left in it; ask for fewer"
         )
     return [
-        question_row(item, data_source=dataset, split=serves_as or split, index=index, messages=render(item.text))
+        _row(item, dataset, serves_as or split, index, render, deal)
         for index, item in enumerate((distinct[text] for text in left[:n]), start=first_index)
     ]
 

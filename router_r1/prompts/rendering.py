@@ -18,7 +18,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from router_r1.errors import ConfigError
-from router_r1.pool import Candidate, RoutingPool
+from router_r1.pool import Candidate, Deal, RoutingPool, offered
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
 
@@ -127,11 +127,20 @@ def with_question_mark(question: str) -> str:
     return question if question.endswith(("?", "？")) else f"{question}?"
 
 
-def render_messages(template: Template, pool: RoutingPool, question: str) -> list[dict[str, str]]:
+def render_messages(
+    template: Template, pool: RoutingPool, question: str, *, deal: Deal | None = None
+) -> list[dict[str, str]]:
     """The prompt as one user message, for a chat template.
 
     What is filled in is never read as a template again: braces in a question or a descriptor stay as they are.
+
+    Args:
+        deal: the candidates that this question may ask; None for the whole pool.
+
+    Raises:
+        ConfigError: the pool lacks a candidate of the deal.
     """
+    pool = offered(pool, deal)
     values = {name: form(pool) for name, form in _POOL_FORMS.items()}
     values |= {"candidates": ", ".join(pool.names), "question": with_question_mark(question)}
     content = _PLACEHOLDER.sub(lambda match: values[match[1]], template.text)

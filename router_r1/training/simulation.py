@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from router_r1.datasets import flashrag_file
 from router_r1.errors import ConfigError
-from router_r1.pool import RoutingPool, load_pool
+from router_r1.pool import RoutingPool, dealer_of, load_pool
 from router_r1.prompts import load_template, render_messages
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
@@ -41,7 +41,8 @@ def check(config: DictConfig) -> None:
 def write_questions(config: DictConfig, folder: Path) -> None:
     """Write `folder`/train.parquet and val.parquet as the resolved configuration wants them."""
     settings, sim = config.router_r1, config.router_r1.sim
-    render = partial(render_messages, load_template(settings.template), _pool(config))
+    pool = _pool(config)
+    render, deal = partial(render_messages, load_template(settings.template), pool), dealer_of(pool, config.seed)
     if sim.qa_train:
         data.write_qa(
             folder,
@@ -52,6 +53,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
             val=sim.val_size,
             seed=config.seed,
             render=render,
+            deal=deal,
         )
     else:
         data.write_world(
@@ -62,6 +64,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
             seed=config.seed,
             two_hop_share=sim.two_hop_share,
             render=render,
+            deal=deal,
         )
 
 

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from router_r1.datasets import (
-    Messages,
     Question,
+    Render,
     question_row,
     rows_from_flashrag,
     write_parquet,
 )
 from router_r1.errors import ConfigError
+from router_r1.pool import Dealer
 from router_r1.sim.world.facts import World
 
 Rows = list[dict[str, Any]]
 QaSet = tuple[str, str]
 """Data set and split."""
-Render = Callable[[str], Messages]
-"""Question -> prompt messages."""
 
 
-def world_rows(world: World, split: str, n: int, seed: int, *, render: Render, two_hop_share: float = 0.4) -> Rows:
+def world_rows(
+    world: World,
+    split: str,
+    n: int,
+    seed: int,
+    *,
+    render: Render,
+    two_hop_share: float = 0.4,
+    deal: Dealer | None = None,
+) -> Rows:
     """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too.
 
     Their kind is the domain of the hop to be resolved first.
+
+    Args:
+        deal: deals each question the candidates it may ask; None: the whole pool.
     """
-    return [
-        question_row(
-            Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
-            data_source=f"world_{question.num_hops}hop",
-            split=split,
-            index=index,
-            messages=render(question.text),
-            kind=question.hops[0].domain,
+    rows = []
+    for index, question in enumerate(world.generate(split, n, seed, two_hop_share)):
+        dealt = deal(split, index) if deal else None
+        rows.append(
+            question_row(
+                Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
+                data_source=f"world_{question.num_hops}hop",
+                split=split,
+                index=index,
+                messages=render(question.text, deal=dealt),
+                kind=question.hops[0].domain,
+                deal=dealt,
+            )
         )
-        for index, question in enumerate(world.generate(split, n, seed, two_hop_share))
-    ]
+    return rows
 
 
 def parse_sets(written: str) -> list[QaSet]:
@@ -64,7 +79,15 @@ def shares(n: int, parts: int) -> list[int]:
 
 
 def qa_rows(
-    root: str | Path, sets: Sequence[QaSet], n: int, seed: int, *, render: Render, serves_as: str, skip: int = 0
+    root: str | Path,
+    sets: Sequence[QaSet],
+    n: int,
+    seed: int,
+    *,
+    render: Render,
+    serves_as: str,
+    skip: int = 0,
+    deal: Dealer | None = None,
 ) -> Rows:
     """`n` real questions, the same number from each set (the first ones give one more where it does not divide).
 
@@ -72,23 +95,41 @@ def qa_rows(
         root: FlashRAG-layout folder.
         serves_as: what the rows serve for: "train" or "val".
         skip: leave out what a call for `skip` rows with the same seed takes.
+        deal: deals each question the candidates it may ask; None: the whole pool.
     """
     rows: Rows = []
     for (dataset, split), share, taken in zip(sets, shares(n, len(sets)), shares(skip, len(sets)), strict=True):
         rows += rows_from_flashrag(
-            root, dataset, split, share, seed, render=render, serves_as=serves_as, skip=taken, first_index=len(rows)
+            root,
+            dataset,
+            split,
+            share,
+            seed,
+            render=render,
+            serves_as=serves_as,
+            skip=taken,
+            first_index=len(rows),
+            deal=deal,
         )
     return rows
 
 
 def write_world(
-    out: str | Path, world: World, *, train: int, val: int, seed: int, two_hop_share: float, render: Render
+    out: str | Path,
+    world: World,
+    *,
+    train: int,
+    val: int,
+    seed: int,
+    two_hop_share: float,
+    render: Render,
+    deal: Dealer | None = None,
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with questions of the world; their paths."""
     return _write(
         out,
-        train=world_rows(world, "train", train, seed, render=render, two_hop_share=two_hop_share),
-        val=world_rows(world, "val", val, seed, render=render, two_hop_share=two_hop_share),
+        train=world_rows(world, "train", train, seed, render=render, two_hop_share=two_hop_share, deal=deal),
+        val=world_rows(world, "val", val, seed, render=render, two_hop_share=two_hop_share, deal=deal),
     )
 
 
@@ -102,6 +143,7 @@ def write_qa(
     val: int,
     seed: int,
     render: Render,
+    deal: Dealer | None = None,
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with real questions; their paths.
 
@@ -115,10 +157,11 @@ def write_qa(
     """
     if shared := set(sets) & set(val_sets or ()):
         raise ConfigError("data sets", "", ":".join(min(shared)), "cannot both train and validate")
+    skip = 0 if val_sets else train
     return _write(
         out,
-        train=qa_rows(root, sets, train, seed, render=render, serves_as="train"),
-        val=qa_rows(root, val_sets or sets, val, seed, render=render, serves_as="val", skip=0 if val_sets else train),
+        train=qa_rows(root, sets, train, seed, render=render, serves_as="train", deal=deal),
+        val=qa_rows(root, val_sets or sets, val, seed, render=render, serves_as="val", skip=skip, deal=deal),
     )
 
 
