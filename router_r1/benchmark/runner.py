@@ -124,6 +124,8 @@ class Benchmark:
         notes = ["these are the figures of the questions asked, not of the whole data sets"]
         if self.settings.method:
             notes.insert(0, f"what was asked is the method {self.settings.options.method}, not a trained router")
+            if self.settings.pool.deals:
+                notes.append("the method may ask the whole pool, where a router is dealt a part of it")
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
         return notes
@@ -193,6 +195,8 @@ def setting_of(settings: RouterSettings, questions: Sequence[PromptedQuestion], 
     digest = hashlib.sha256()
     for q in questions:
         asked = [q.data_source, q.index, q.question.text, q.question.golden_answers, list(map(dict, q.messages))]
+        if q.deal:  # or else as it was before there were deals, so that an earlier benchmark can be gone on with
+            asked.append(q.deal.as_rows())
         digest.update(json.dumps(asked).encode())
     facts = {"n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest.hexdigest()}
     return {**settings.resume_key(), **facts}
@@ -238,7 +242,9 @@ async def run_benchmark(
     async with open_router(settings, tokenizer=tokenizer, **candidates) as router:
         if tokenizer is None:
             check_lengths(questions, router.tokenizer, settings.limits.max_prompt_length)
-        return await roll_out_left(lambda q, name: router.roll_out(q.messages, request_id=name), router.pool)
+        return await roll_out_left(
+            lambda q, name: router.roll_out(q.messages, request_id=name, deal=q.deal), router.pool
+        )
 
 
 async def roll_out_all(
@@ -258,7 +264,7 @@ async def roll_out_all(
         latency_s = time.monotonic() - started
         # There is no window of training costs here, and nothing reported depends on the cost term.
         golden = question.question.golden_answers
-        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL)
+        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL, deal=question.deal)
         record = benchmark_record(question, sample, trajectory, reward, latency_s)
         append(sink, record)
         finished(record)

@@ -12,6 +12,7 @@ from router_r1.datasets.flashrag import (
 from router_r1.datasets.parquet import (
     Messages,
     Render,
+    check_deals,
     check_parquet,
     kind_of_question,
     parquet_schema,
@@ -31,6 +32,7 @@ __all__ = [
     "Question",
     "Questions",
     "Render",
+    "check_deals",
     "check_parquet",
     "flashrag_file",
     "kind_of_question",

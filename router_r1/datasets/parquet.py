@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from router_r1 import atomic
 from router_r1.datasets.source import Question
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal, RoutingPool
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from router_r1.pool import Deal
 
 Messages = list[dict[str, str]]  # [{"role": ..., "content": ...}]
 
@@ -163,6 +162,23 @@ def check_parquet(path: str | Path) -> set[str]:
     if not splits:
         raise ConfigError(path, "", None, "holds no rows")
     return splits
+
+
+def check_deals(path: str | Path, pool: RoutingPool) -> None:
+    """See that every deal of a question file is one of this pool.
+
+    Raises:
+        ConfigError: a row that holds no deal, or deals a candidate that the pool lacks.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        if "extra_info.candidates" not in _field_paths(file.schema_arrow):
+            return
+        rows = file.read(["extra_info.candidates"])["extra_info"].to_pylist()
+    for number, row in enumerate(rows):
+        if deal := Deal.from_rows(row["candidates"], f"{path}: row {number}"):
+            deal.check(pool)
 
 
 def _needed_paths(there: set[str]) -> list[str]:

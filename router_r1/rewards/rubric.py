@@ -20,7 +20,7 @@ from router_r1.rewards.outcome import exact_match, f1_score
 from router_r1.rewards.terms import ARGUMENTS, BUILT_IN, PAPERS, Term, TermArguments, linear_cost_term
 
 if TYPE_CHECKING:
-    from router_r1.pool.schema import RoutingPool
+    from router_r1.pool import Deal, RoutingPool
 
 
 class RewardConfig(BaseModel):
@@ -141,25 +141,35 @@ class Rubric:
         }
         return cls(terms, config.weights, config=config, source=source)
 
-    def score(self, trajectory: Trajectory, golden_answers: Sequence[str], *, pool: RoutingPool, cost: float) -> Reward:
+    def score(
+        self,
+        trajectory: Trajectory,
+        golden_answers: Sequence[str],
+        *,
+        pool: RoutingPool,
+        cost: float,
+        deal: Deal | None = None,
+    ) -> Reward:
         """Score a finished trajectory.
 
         Args:
             trajectory: what the loop returned.
             golden_answers: any of which is right.
-            pool: the candidates that were offered.
+            pool: the run's candidates; routes are counted by their names.
             cost: its cost term c in [0, 1], usually `cost.trajectory_cost` on the window of the run.
+            deal: the candidates that the question offered; None for all.
 
         Raises:
             ValueError: a term returned something else than a finite number; what a term raises is passed on.
         """
         em, f1 = exact_match(trajectory.answer, golden_answers), f1_score(trajectory.answer, golden_answers)
-        format_error = check_format(trajectory, pool)
+        shown = pool if deal is None else deal.pool(pool)
+        format_error = check_format(trajectory, shown)
         raw_cost, spend_usd = trajectory.raw_cost, trajectory.spend_usd
         arguments: TermArguments = {
             "trajectory": trajectory,
             "golden_answers": tuple(golden_answers),
-            "pool": pool,
+            "pool": shown,
             "answer": trajectory.answer,
             "em": em,
             "f1": f1,
@@ -182,7 +192,7 @@ class Rubric:
             raw_cost=raw_cost,
             spend_usd=spend_usd,
             turns=len(trajectory.turns),
-            invalid_searches=sum(_is_invalid_search(turn, pool) for turn in trajectory.turns),
+            invalid_searches=sum(_is_invalid_search(turn, shown) for turn in trajectory.turns),
             failed_routes=trajectory.failed_routes,
             answered=trajectory.answer is not None,
             status=trajectory.status,
@@ -206,6 +216,7 @@ def score(
     *,
     pool: RoutingPool,
     cost: float,
+    deal: Deal | None = None,
     rubric: Rubric | RewardConfig | None = None,
 ) -> Reward:
     """Score a finished trajectory by a rubric, by the one that a configuration describes, or else by the paper's.
@@ -214,7 +225,7 @@ def score(
     """
     if not isinstance(rubric, Rubric):
         rubric = Rubric.from_config(rubric or RewardConfig())
-    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost)
+    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost, deal=deal)
 
 
 def _is_invalid_search(turn: Turn, pool: RoutingPool) -> bool:
