@@ -54,6 +54,7 @@ class Record(TrajectoryRecord):
     index: int
     sample: int
     question: str
+    candidates: NotRequired[list[dict[str, str | None]] | None]  # `Deal.as_rows`; None: the whole pool was offered
     golden_answers: list[str]
     em: float
     f1: float
@@ -95,6 +96,7 @@ def benchmark_record(
         "index": question.index,
         "sample": sample,
         "question": question.question.text,
+        "candidates": question.deal.as_rows() if question.deal else None,
         "golden_answers": list(question.question.golden_answers),
         "em": reward.em,
         "f1": reward.f1,

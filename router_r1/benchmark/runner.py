@@ -32,7 +32,7 @@ from router_r1.constant_routers import described
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
-from router_r1.pool import RoutingPool
+from router_r1.pool import RoutingPool, offered_names
 from router_r1.prompts.cost_words import cost_word
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
@@ -139,6 +139,8 @@ class Benchmark:
             notes.append("what the candidates alone would score is not known: too many of their routes failed")
         if self.settings.method:
             notes.insert(0, f"what was asked is the method {self.settings.options.method}, not a trained router")
+            if self.settings.pool.deals:
+                notes.append("the method may ask the whole pool, where a router is dealt a part of it")
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
         if (weight := self.settings.options.cost_weight) is not None and not self.settings.method:
@@ -210,6 +212,8 @@ def setting_of(settings: RouterSettings, questions: Sequence[PromptedQuestion], 
     digest = hashlib.sha256()
     for q in questions:
         asked = [q.data_source, q.index, q.question.text, q.question.golden_answers, list(map(dict, q.messages))]
+        if q.deal:  # or else as it was before there were deals, so that an earlier benchmark can be gone on with
+            asked.append(q.deal.as_rows())
         digest.update(json.dumps(asked).encode())
     facts = {"n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest.hexdigest()}
     return {**settings.resume_key(), **facts}
@@ -273,14 +277,18 @@ async def run_benchmark(
     async with open_router(settings, tokenizer=tokenizer, **candidates) as router:
         if tokenizer is None:
             check_lengths(questions, router.tokenizer, settings.limits.max_prompt_length)
-        return await ask_all(lambda q, name: router.roll_out(q.messages, request_id=name), router.routes, router.pool)
+
+        def roll_out(q: PromptedQuestion, name: str) -> Awaitable[Trajectory]:
+            return router.roll_out(q.messages, request_id=name, deal=q.deal)
+
+        return await ask_all(roll_out, router.routes, router.pool)
 
 
 def offered_question(asked: PromptedQuestion, pool: RoutingPool) -> OfferedQuestion:
     """The question as candidates are asked it: whole."""
     question = asked.question
     key = (asked.data_source, asked.index)
-    return OfferedQuestion(key, asked.kind, question.text, question.golden_answers, tuple(pool.names))
+    return OfferedQuestion(key, asked.kind, question.text, question.golden_answers, offered_names(pool, asked.deal))
 
 
 async def roll_out_all(
@@ -300,7 +308,7 @@ async def roll_out_all(
         latency_s = time.monotonic() - started
         # There is no window of training costs here, and nothing reported depends on the cost term.
         golden = question.question.golden_answers
-        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL)
+        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL, deal=question.deal)
         record = benchmark_record(question, sample, trajectory, reward, latency_s)
         append(sink, record)
         finished(record)

@@ -1,23 +1,32 @@
 """Routing pool: the candidates, their names, prices and descriptors, and the file they are read from."""
 
+from router_r1.pool.dealing import Deal, Dealer, Shown, dealer_of, draw_deal, offered, offered_names
 from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
 from router_r1.pool.loading import load_pool
 from router_r1.pool.messages import Message
 from router_r1.pool.pricing import exact_usd, raw_cost, spend, spend_usd
-from router_r1.pool.schema import CallSettings, Candidate, Endpoint, EndpointLimits, Price, RoutingPool
+from router_r1.pool.schema import CallSettings, Candidate, Deals, Endpoint, EndpointLimits, Price, RoutingPool
 
 __all__ = [
     "CallSettings",
     "Candidate",
+    "Deal",
+    "Dealer",
+    "Deals",
     "Endpoint",
     "EndpointLimits",
     "Message",
     "Price",
     "RoutingPool",
+    "Shown",
     "check_api_keys",
+    "dealer_of",
+    "draw_deal",
     "exact_usd",
     "load_pool",
     "missing_api_keys",
+    "offered",
+    "offered_names",
     "raw_cost",
     "read_api_key",
     "spend",

@@ -16,6 +16,7 @@ from router_r1.pool.schema import (
     BaseUrl,
     CallSettings,
     Candidate,
+    Deals,
     Endpoint,
     EndpointLimits,
     Price,
@@ -32,6 +33,7 @@ class _PoolFile(Record):
     simulated: bool = False
     defaults: CallSettings = CallSettings()
     endpoint_limits: list[dict[str, Any]] = Field(default_factory=list)
+    deals: Deals | None = None
     candidates: list[dict[str, Any]] = Field(min_length=1)
 
 
@@ -56,7 +58,8 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
     """Read a routing pool.
 
     Args:
-        path: a pool file (YAML): `name`, `candidates`, and optionally `simulated`, `defaults`, `endpoint_limits`.
+        path: a pool file (YAML): `name`, `candidates`, and optionally `simulated`, `defaults`,
+            `endpoint_limits`, `deals`.
         base_url: the endpoint of every candidate, instead of what the file says.
 
     Raises:
@@ -87,6 +90,7 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
                 "simulated": outline.simulated,
                 "candidates": candidates,
                 "endpoint_limits": outline.endpoint_limits if base_url is None else (),
+                "deals": outline.deals,
                 "source": str(path),
             }
         )
@@ -152,6 +156,8 @@ def _remedy(error: ErrorDetails) -> str | None:
 
 
 def _owner(location: tuple[int | str, ...]) -> str:
+    if location[0] == "deals" and len(location) > 1:
+        return "section deals"
     return "candidate" if location[0] == "candidates" and len(location) > 1 else "pool file"
 
 
@@ -165,6 +171,8 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
         return Endpoint
     if location[0] == "candidates" and len(location) > 1:
         return Candidate
+    if location[0] == "deals" and len(location) > 1:
+        return Deals
     return CallSettings if location[0] == "defaults" and len(location) > 1 else _PoolFile
 
 

@@ -5,6 +5,7 @@ Invariants:
 - names and aliases are unique over the pool in their canonical form (`pool.names`), so that a written name means one
   candidate or none; a model id means one only where no other candidate has it, or is named like it;
 - every candidate has a price;
+- a dealt pool has names and candidates for every deal that may be drawn;
 - the records hold the NAME of the environment variable with the API key, never the key: they may be logged and pickled.
 """
 
@@ -224,6 +225,15 @@ class Candidate(CallSettings):
         return tuple(Endpoint(**{**own, **endpoint.model_dump(exclude_unset=True)}) for endpoint in self.endpoints)
 
 
+class Deals(Record):
+    """What the deals of a dealt pool are drawn from (`pool.dealing`)."""
+
+    names: tuple[Name, ...] = Field(min_length=1, strict=False)
+    """The names that candidates are shown by."""
+    sizes: tuple[int, int] = Field(strict=False)
+    """Fewest and most candidates of a deal."""
+
+
 class RoutingPool(Record):
     """The candidates offered to the policy for one run.
 
@@ -237,6 +247,8 @@ class RoutingPool(Record):
     """Limits that candidates at the same endpoint share."""
     simulated: bool = False
     """The candidates are those of the simulated pool server, which is started for whoever asks them."""
+    deals: Deals | None = None
+    """Every question is offered some of the candidates, by names of its own; None: all of them, by their own names."""
     source: str = ""
     """The file this pool was read from, for error texts; "" if none."""
     _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)
@@ -272,6 +284,34 @@ class RoutingPool(Record):
                             "own": candidate.name,
                         },
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _deals_can_be_drawn(self) -> RoutingPool:
+        if self.deals is None:
+            return self
+        taken = {canonical(name): c.name for c in self.candidates for name in c.names}
+        for index, name in enumerate(self.deals.names):
+            if other := taken.get(canonical(name)):
+                remedy = "is taken by {other}: case, spaces and punctuation do not tell names apart; give another"
+                key = f"deals.names[{index}]"
+                raise PydanticCustomError("named_twice", remedy, {"key": key, "value": name, "other": other})
+            taken[canonical(name)] = name
+        fewest, most = self.deals.sizes
+        bound = min(len(self.candidates), len(self.deals.names))
+        if not 1 <= fewest <= most <= bound:
+            raise PydanticCustomError(
+                "sizes",
+                "must be the fewest and the most candidates of a deal: [1, {bound}] at the widest, for there are "
+                "{candidates} candidates and {names} names",
+                {
+                    "key": "deals.sizes",
+                    "value": f"[{fewest}, {most}]",
+                    "bound": bound,
+                    "candidates": len(self.candidates),
+                    "names": len(self.deals.names),
+                },
+            )
         return self
 
     def model_post_init(self, context: Any, /) -> None:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from router_r1 import plugins
 from router_r1.atomic import write_text
-from router_r1.datasets import check_cost_weights, check_parquet
+from router_r1.datasets import check_cost_weights, check_deals, check_parquet
 from router_r1.errors import ConfigError, validated
 from router_r1.machine import accelerators
 from router_r1.pool import load_pool, missing_api_keys
@@ -207,11 +207,14 @@ def missing(config: DictConfig) -> list[ConfigError]:
 
 
 def check_data(config: DictConfig) -> None:
-    """Check the data files of a resolved configuration: there, readable, of the right columns, splits and cost weights.
+    """Check the data files of a resolved configuration: there, readable, of the right columns and splits.
+
+    Their deals must be of the pool, and all have a cost weight if alpha is sampled.
 
     Raises:
         ConfigError: for the first thing that is wrong.
     """
+    pool = load_pool(config.router_r1.pool, base_url=config.router_r1.pool_base_url)
     for key in ("train_files", "val_files"):
         files = config.data[key]
         for file in [files] if isinstance(files, str) else files:
@@ -220,6 +223,7 @@ def check_data(config: DictConfig) -> None:
             if (splits == {"train"}) != (key == "train_files"):
                 wanted = "only 'train'" if key == "train_files" else "no 'train'"
                 raise ConfigError(file, "extra_info.split", sorted(splits), f"data.{key} must hold {wanted}")
+            check_deals(file, pool)
             if reward_of(config).is_sampled:
                 check_cost_weights(file)
 

@@ -19,7 +19,7 @@ from router_r1.candidate_answers import OfferedQuestion, TooManyFailed, ask_ever
 from router_r1.datasets import kind_of_question
 from router_r1.errors import BudgetSpent, ConfigError, validated
 from router_r1.event_loops import wait_for
-from router_r1.pool import RoutingPool, load_pool
+from router_r1.pool import Deal, RoutingPool, load_pool, offered_names
 from router_r1.runs import constants_file
 
 if TYPE_CHECKING:
@@ -88,13 +88,13 @@ def _read(file: Path, pool: RoutingPool) -> list[OfferedQuestion]:
 
 def _question(row: dict[str, Any], pool: RoutingPool) -> OfferedQuestion:
     source, extra = row["data_source"], row["extra_info"]
-    selection = extra.get("candidates")  # of the pool, where a row does not offer all of it
+    deal = Deal.from_rows(extra.get("candidates"), f"{source} question {extra['index']}")
     return OfferedQuestion(
         key=(source, extra["index"]),
         kind=kind_of_question(row["ability"], source),
         text=extra["question"],
         golden_answers=tuple(row["reward_model"]["ground_truth"]["target"]),
-        candidates=tuple(one["candidate"] for one in selection) if selection else tuple(pool.names),
+        candidates=offered_names(pool, deal),
     )
 
 

@@ -250,3 +250,37 @@ def test_a_key_among_the_extra_headers_is_refused_and_not_repeated(write, header
     line = refusal(write(SPREAD.replace("X-Title: router", f"{header}: sk-verysecret")))
     assert "api_key_env" in line
     assert "verysecret" not in line
+
+
+# ---------------------------------------------------------------- deals
+
+DEALT = f"{GOOD}deals: {{names: [Nova, Lyra, Orion], sizes: [1, 2]}}\n"
+
+
+def test_a_dealt_pool_has_names_and_sizes_to_deal_from(write):
+    pool = load_pool(write(DEALT), base_url="http://localhost:1/v1")
+    assert pool.deals is not None
+    assert (pool.deals.names, pool.deals.sizes) == (("Nova", "Lyra", "Orion"), (1, 2))
+    assert load_pool(write(GOOD)).deals is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[1, 2]", "[2, 1]", ["deals.sizes = '[2, 1]'", "[1, 2] at the widest"]),
+        ("[1, 2]", "[0, 2]", ["deals.sizes", "[1, 2] at the widest"]),
+        ("[1, 2]", "[1, 3]", ["deals.sizes", "2 candidates and 3 names"]),
+        ("[Nova, Lyra, Orion]", "[Nova]", ["deals.sizes", "[1, 1] at the widest", "2 candidates and 1 names"]),
+        ("[1, 2]", "[1, 2, 3]", ["deals.sizes"]),
+        ("[1, 2]", "[1, two]", ["deals.sizes[1] = 'two'", "must be a whole number"]),
+        ("Orion", "NOVA", ["deals.names[2] = 'NOVA'", "is taken by Nova"]),
+        ("Orion", "SMALL", ["deals.names[2] = 'SMALL'", "is taken by Small-1B"]),
+        ("Orion", '"No:va"', ["deals.names[2] = 'No:va'", "must hold no colon"]),
+        ("sizes", "size", ["deals.size", "did you mean sizes?"]),
+        (", sizes: [1, 2]", "", ["deals.sizes", "is missing; every section deals needs it"]),
+    ],
+)
+def test_a_wrong_entry_of_the_deals_is_told_in_one_line(write, old, new, told):
+    line = refusal(write(DEALT.replace(old, new, 1)))
+    for words in told:
+        assert words in line
