@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from router_r1.prompts import load_template, render_messages
 from router_r1.sim.world.facts import World
 from router_r1.sim.world.question_files import world_rows
 from tests.doubles.commands import bench as main
-from tests.doubles.commands import captured
+from tests.doubles.commands import captured, compare
 from tests.integration.conftest import PolicyServer, write_model
 
 NUM_QUESTIONS = 12
@@ -31,11 +32,12 @@ def write_dealt_pool(path: Path, **changes: Any) -> Path:
     return path
 
 
-def write_questions(path: Path, pool: Path, deal=None) -> Path:
+def write_questions(path: Path, pool: Path, deal=None, *, template: str | Path = "tiny", cost_weights=()) -> Path:
     offered = load_pool(pool)
-    render = partial(render_messages, load_template("tiny"), offered)
+    render = partial(render_messages, load_template(template), offered)
     deal = deal or partial(draw_deal, offered, 0)
-    write_parquet(world_rows(World(0), "val", NUM_QUESTIONS, 0, render=render, deal=deal), path)
+    rows = world_rows(World(0), "val", NUM_QUESTIONS, 0, render=render, deal=deal, cost_weights=cost_weights)
+    write_parquet(rows, path)
     return path
 
 
@@ -152,3 +154,68 @@ def test_a_pool_with_one_more_candidate_is_asked_as_before(served, finished, tmp
         sorted((r["index"], r["turns"][0]["route"]["candidate"]) for r in records_of(f)) for f in (folder, finished)
     ]
     assert asked[0] == asked[1]
+
+
+# ---------------------------------------------------------------- with cost weights and constants
+
+
+@pytest.fixture(scope="module")
+def weighing(served) -> Path:
+    """A template that tells the cost weight."""
+    path = served[1] / "weighing.txt"
+    path.write_text("Candidates: {pool_inline}\nCost counts {cost_weight}.\nQuestion: {question}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def weighed(served, weighing) -> Path:
+    run, root, pool = served
+    data = write_questions(root / "weighed.parquet", pool, template=weighing, cost_weights=(0.0, 0.95))
+    code, folder, messages = run("--data", data, "--constants", out="weighed")
+    assert code == 0, messages
+    return folder
+
+
+def test_candidates_alone_are_asked_what_they_were_dealt(weighed):
+    answers = [json.loads(line) for line in (weighed / "constants.jsonl").read_text().splitlines()]
+    pool = load_pool(weighed.parent / "pool.yaml")
+    dealt = [
+        (index, shown.candidate) for index in range(NUM_QUESTIONS) for shown in draw_deal(pool, 0, "val", index).shown
+    ]
+    assert sorted((answer["index"], answer["candidate"]) for answer in answers) == sorted(dealt)
+
+
+def test_results_hold_the_curve_over_cost_weights_beside_the_best_constant(weighed):
+    results = json.loads((weighed / "results.json").read_text())
+    assert list(results["cost_weights"]) == ["0", "0.95"]
+    assert results["constants"]["num_questions"] == NUM_QUESTIONS
+    for row in (results["mean"], *results["cost_weights"].values()):
+        assert row["em_above_constant"] == pytest.approx(row["em"] - row["best_constant_em"])
+    page = (weighed / "report.html").read_text()
+    assert "By cost weight (alpha)" in page
+    assert page.count("best constant at that cost") == 2, "by data set, and by cost weight"
+
+
+def test_prompts_written_anew_with_a_cost_weight_keep_the_deal_and_stand_beside_the_others(
+    served, weighed, weighing, tmp_path, capfd
+):
+    run, root, _ = served
+    options = ["--template", weighing, "--cost_weight", "0.6", "--no-constants"]
+    code, folder, messages = run("--data", root / "weighed.parquet", *options, out="anew-weighed")
+    assert code == 0, messages
+    own = {record["index"]: record["candidates"] for record in records_of(weighed)}
+    for record in records_of(folder):
+        assert (record["cost_weight"], record["candidates"]) == (0.6, own[record["index"]])
+        assert record["turns"][0]["route"]["candidate"] == own[record["index"]][0]["candidate"]
+
+    assert compare([str(weighed), str(folder), "--out", str(tmp_path)]) == 0
+
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text().splitlines()))
+    told = [(row["run"], row["cost_weight"], row["em_above_constant"] != "") for row in rows]
+    assert told == [
+        ("weighed", "", True),
+        ("weighed", "0", True),
+        ("weighed", "0.95", True),
+        ("anew-weighed", "", False),
+        ("anew-weighed", "0.6", False),
+    ]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
+from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, Deal, Price, RoutingPool, Shown
+from router_r1.prompts import load_template, render_messages
+from router_r1.prompts.cost_words import cost_word
 from router_r1.protocol import STOP_STRINGS, Answer, Route, Search, Status, Trajectory, Turn
 from router_r1.rewards.rubric import RewardConfig, Rubric, score
 from router_r1.rollout.exploration import ExplorationConfig
@@ -209,14 +214,23 @@ class WritingServer:
         return Output(ids, [-0.5] * len(ids))
 
 
-def loop_of(monkeypatch: pytest.MonkeyPatch, services: Services, exploration: ExplorationConfig) -> Any:
+def loop_of(
+    monkeypatch: pytest.MonkeyPatch,
+    services: Services,
+    exploration: ExplorationConfig,
+    reward: RewardConfig | None = None,
+) -> Any:
     """A loop with the parts that veRL gives it replaced at their edges: engine, shared actors, chat template."""
     monkeypatch.setattr(agent_loop, "connect", lambda: services)
     loop = object.__new__(agent_loop.RouterAgentLoop)
     loop.loop, loop.tokenizer, loop.server_manager = asyncio.get_running_loop(), TOKENIZER, WritingServer()
     loop.continuous_token_builder = SimpleNamespace(build_initial_tokens=lambda _: TOKENIZER.encode("Who?"))
     loop.config = OmegaConf.create({"trainer": {"total_training_steps": 4}})
-    loop._limits, loop._rubric, loop._exploration = RolloutLimits(), Rubric.from_config(RewardConfig()), exploration
+    loop._limits, loop._rubric, loop._exploration = (
+        RolloutLimits(),
+        Rubric.from_config(reward or RewardConfig()),
+        exploration,
+    )
     return loop
 
 
@@ -288,3 +302,37 @@ async def test_a_row_that_deals_somebody_whom_the_pool_lacks_is_refused(monkeypa
 
     with pytest.raises(ConfigError, match=r"^train row 0: candidates\[0\]\.candidate = 'Z-9B'"):
         await loop.run({}, **row_of(candidates=[{"name": "Nova", "candidate": "Z-9B"}]))
+
+
+async def test_rows_of_a_data_file_are_scored_by_their_own_weight_and_asked_of_their_own_deal(monkeypatch, tmp_path):
+    """Two questions with alphas of 0 and 0.95, both right at a cost term of 0.5; Nova is another candidate for each."""
+    deals = [DEAL, Deal((Shown("Lyra", "C-7B"), Shown("Nova", "B-7B")))]
+    rows = [
+        drawn_row(
+            Question(f"train_{index}", "Who?", ("Paris",)),
+            data_source="nq",
+            split="train",
+            index=index,
+            render=partial(render_messages, load_template("qwen"), Services.pool),
+            deal=lambda _, index: deals[index],
+            cost_weights=(0.0, 0.95),
+        )
+        for index in range(2)
+    ]
+    write_parquet(rows, tmp_path / "train.parquet")
+    services = Services()
+    loop = loop_of(monkeypatch, services, ExplorationConfig(), RewardConfig(cost_coe="sampled"))
+
+    outputs = [
+        await loop.run({}, **row, raw_prompt=[], uid="g", session_id=0)
+        for row in pq.read_table(tmp_path / "train.parquet").to_pylist()
+    ]
+
+    assert services.asked == [("C-7B", "Who?"), ("B-7B", "Who?")]
+    rewards = {output.extra_fields["cost_weight"]: output.reward_score for output in outputs}
+    assert rewards == pytest.approx({0.0: 1.0, 0.95: 0.05 + 0.95 * 0.5})
+    assert [output.extra_fields["question_index"] for output in outputs] == [0, 1]
+    for row in rows:
+        (message,) = row["prompt"]
+        assert f"counts here: {cost_word(row['extra_info']['cost_weight'])} (" in message["content"]
+        assert "Nova" in message["content"]

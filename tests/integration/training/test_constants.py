@@ -11,6 +11,7 @@ import pytest
 
 from router_r1 import runs
 from router_r1.candidate_answers import read_answers, read_table
+from router_r1.constant_routers import compare
 from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.pool import load_pool
 from router_r1.routing import RouteService, RoutingConfig
@@ -115,6 +116,26 @@ def test_answers_go_into_the_folder_of_the_run_and_are_not_asked_for_again(resol
     assert len(server.asked) == 10
     assert read_table(runs.constants_file(tmp_path)).alone["Atlas-7B"].em == 1.0
     assert "candidates asked the validation questions: 10 of 10" in capsys.readouterr().out
+
+
+def test_each_question_of_a_dealt_file_is_asked_of_its_deal_by_the_pools_own_names(resolved, server, tmp_path):
+    rows = pq.read_table(tmp_path / "val.parquet").to_pylist()
+    shown = [[("Nova", "Borealis-70B")], [("Nova", "Atlas-7B")], [("Nova", "Atlas-7B"), ("Lyra", "Borealis-70B")]]
+    for number, row in enumerate(rows):
+        dealt = [{"name": name, "candidate": own} for name, own in shown[number % 3]]
+        row["extra_info"] |= {"candidates": dealt, "cost_weight": 0.6}
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "dealt.parquet")
+    config = resolved(data__val_files=str(tmp_path / "dealt.parquet"))
+
+    ask(config, load_pool(config.router_r1.pool))
+
+    assert len(server.asked) == 1 + 1 + 2 + 1 + 1
+    table = read_table(runs.constants_file(tmp_path))
+    assert table.candidates == ("Atlas-7B", "Borealis-70B")
+    offered = dict(zip((index for _, index in table.questions), table.offered.tolist(), strict=True))
+    assert [offered[index] for index in range(3)] == [[False, True], [True, False], [True, True]]
+    nova = [(key, 1.0, 1.0) for key in table.questions]
+    assert compare(table, nova).num_questions == len(rows)
 
 
 def test_if_too_many_routes_fail_the_run_goes_on_without(resolved, server, tmp_path, caplog):

@@ -166,6 +166,27 @@ def test_a_validation_is_told_beside_the_best_constant_for_the_same_money(tmp_pa
     assert (found["val/oracle_em"], found["val/regret"], found["val/nq/regret"]) == (1.0, 0.0, 0.0)
 
 
+def test_a_cost_weight_is_told_beside_the_constants_of_all_questions(tmp_path):
+    """Of two data sources, each of which weighs the same: a is right about nq's question for 2, b about both for 10."""
+    file = runs.constants_file(tmp_path)
+    file.parent.mkdir()
+    file.write_text(
+        asked("nq", 0, "a", 1, 2)
+        + asked("nq", 0, "b", 1, 10)
+        + asked("hop", 1, "a", 0, 2)
+        + asked("hop", 1, "b", 1, 10)
+    )
+    measures = sampler.ValidationMeasures(tmp_path)
+    cheap = [answer(0, 1.0, 2.0), answer(0, 1.0, 2.0), answer(1, 0.5, 10.0)]
+    measures.add(0, [one | {"cost_weight": 0.95} for one in cheap], ["nq", "nq", "hop"])
+
+    found = runs.read_validation_measures(tmp_path, 0)
+
+    assert (found["val/cost_weight_0.95/em"], found["val/cost_weight_0.95/raw_cost"]) == (0.75, 6.0)
+    assert found["val/cost_weight_0.95/best_constant_em"] == 0.75, "half-way from a (0.5 at 2) to b (1 at 10)"
+    assert found["val/cost_weight_0.95/em_above_constant"] == 0.0
+
+
 def test_where_the_candidates_were_not_asked_a_validation_is_told_alone(tmp_path):
     measures = sampler.ValidationMeasures(tmp_path)
     measures.add(0, [fields("film", "a")], ["nq"])
