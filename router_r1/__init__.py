@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from router_r1.benchmark.runner import Benchmark
     from router_r1.errors import BudgetSpent, ConfigError
     from router_r1.methods import Method, trajectory_of
-    from router_r1.pool import Candidate, RoutingPool, load_pool
+    from router_r1.pool import Candidate, Deal, RoutingPool, Shown, load_pool
     from router_r1.protocol import Route, Status, Trajectory, Turn
     from router_r1.rewards.rubric import Reward, RewardConfig, Rubric, score
     from router_r1.rollout.loop import RolloutLimits, run_trajectory
@@ -34,6 +34,7 @@ _HOMES = {
     "BudgetSpent": "router_r1.errors",
     "Candidate": "router_r1.pool",
     "ConfigError": "router_r1.errors",
+    "Deal": "router_r1.pool",
     "Method": "router_r1.methods",
     "Reward": "router_r1.rewards.rubric",
     "RewardConfig": "router_r1.rewards.rubric",
@@ -45,6 +46,7 @@ _HOMES = {
     "RoutingConfig": "router_r1.routing",
     "RoutingPool": "router_r1.pool",
     "Rubric": "router_r1.rewards.rubric",
+    "Shown": "router_r1.pool",
     "Status": "router_r1.protocol",
     "Trajectory": "router_r1.protocol",
     "Turn": "router_r1.protocol",
@@ -59,6 +61,7 @@ __all__ = [
     "BudgetSpent",
     "Candidate",
     "ConfigError",
+    "Deal",
     "Method",
     "Reward",
     "RewardConfig",
@@ -70,6 +73,7 @@ __all__ = [
     "RoutingConfig",
     "RoutingPool",
     "Rubric",
+    "Shown",
     "Status",
     "Trajectory",
     "Turn",

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and files that grow by whole lines."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[str]]:
+    """The file, open for more lines; what a crash left of its last one is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    # Half a surrogate pair, which a candidate may send, becomes the escape that JSON has for it.
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as sink:
+        yield sink

@@ -189,7 +189,7 @@ class Route:
     """One dispatched search and what came of it."""
 
     candidate: str
-    """Canonical name, not the alias that was written."""
+    """The pool's own name for it, whatever alias was written or whatever name a deal shows it by."""
     query: str
     """The sub-query, as the policy wrote it."""
     reply: str

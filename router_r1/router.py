@@ -16,7 +16,7 @@ from router_r1.errors import ConfigError, validated
 from router_r1.event_loops import LoopThread
 from router_r1.methods import CheckedMethod
 from router_r1.plugins import call_with
-from router_r1.pool import RoutingPool, load_pool
+from router_r1.pool import Deal, RoutingPool, load_pool
 from router_r1.prompts import checked_question, render_messages
 from router_r1.protocol import Trajectory, Turn
 from router_r1.rollout.backends import OpenPolicy, open_policy
@@ -85,24 +85,34 @@ class Router:
         return Opening(settings, quick_start=quick_start)
 
     async def answer(
-        self, question: str, *, request_id: str = "", watch: Callable[[Turn], None] | None = None
+        self,
+        question: str,
+        *,
+        deal: Deal | None = None,
+        request_id: str = "",
+        watch: Callable[[Turn], None] | None = None,
     ) -> Trajectory:
         """Answer one question.
 
         Args:
+            deal: the candidates it may ask, by the names they are shown by; None: the whole pool or, of a dealt pool,
+                the first deal of its validation questions.
             request_id: names the trajectory; with a temperature above 0, the same name gives the same draw. "": any.
             watch: told of every turn when it is generated, and again when it is answered.
 
         Raises:
-            ConfigError: the question is empty, or too long for the policy.
+            ConfigError: the question is empty, or too long for the policy, or the pool lacks a candidate of the deal.
             RuntimeError: the policy's back end failed.
             BudgetSpent: nothing more may be spent on routes.
         """
         asked, settings = checked_question(question, "question", ""), self.settings
-        messages = render_messages(settings.template, self.pool, asked, settings.cost_weight)
-        return await self.roll_out(messages, request_id=request_id or uuid4().hex, watch=watch)
+        deal = deal or settings.deal()
+        messages = render_messages(settings.template, self.pool, asked, deal=deal, cost_weight=settings.cost_weight)
+        return await self.roll_out(messages, request_id=request_id or uuid4().hex, deal=deal, watch=watch)
 
-    def ask(self, question: str, *, watch: Callable[[Turn], None] | None = None) -> Trajectory:
+    def ask(
+        self, question: str, *, deal: Deal | None = None, watch: Callable[[Turn], None] | None = None
+    ) -> Trajectory:
         """Answer one question, and wait for it: `answer` for code that is not asynchronous.
 
         Raises:
@@ -110,16 +120,17 @@ class Router:
         """
         if self._loop is None:
             raise RuntimeError("ask() goes with `with Router.open(...)`; after `async with`, await router.answer(...)")
-        return asyncio.run_coroutine_threadsafe(self.answer(question, watch=watch), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self.answer(question, deal=deal, watch=watch), self._loop).result()
 
     async def roll_out(
         self,
         messages: Sequence[Mapping[str, str]],
         *,
         request_id: str,
+        deal: Deal | None = None,
         watch: Callable[[Turn], None] | None = None,
     ) -> Trajectory:
-        """Answer a question whose prompt is rendered already; otherwise as `answer`."""
+        """Answer a question whose prompt, which offers the candidates of `deal`, is rendered already; as `answer`."""
         return await run_trajectory(
             encode_prompt(self.tokenizer, messages),
             policy=self._policy,
@@ -128,6 +139,7 @@ class Router:
             tokenizer=self.tokenizer,
             limits=self._limits,
             request_id=request_id,
+            deal=deal,
             watch=watch,
         )
 
@@ -221,15 +233,15 @@ async def open_router(
 @asynccontextmanager
 async def open_method(
     settings: RouterSettings, *, check_candidates: bool = False, stop_when_refused: bool = False
-) -> AsyncIterator[tuple[Method, RoutingPool]]:
-    """The method that the settings name, and the candidates it may ask. Arguments and errors as in `open_router`."""
+) -> AsyncIterator[tuple[Method, RouteService, RoutingPool]]:
+    """The method that the settings name, what asks its candidates, and these. Arguments and errors: `open_router`."""
     assert settings.method is not None
     async with AsyncExitStack() as stack:
         pool = await _open_pool(settings, stack, check_candidates)
         service = RouteService(pool, config=settings.options.routing, stop_when_refused=stop_when_refused)
         routes = await stack.enter_async_context(service)
         method = call_with(settings.method, pool=pool, routes=routes, settings=settings)
-        yield CheckedMethod(method, settings.options.method), pool
+        yield CheckedMethod(method, settings.options.method), routes, pool
 
 
 async def _open_pool(settings: RouterSettings, stack: AsyncExitStack, check: bool) -> RoutingPool:

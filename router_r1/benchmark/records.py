@@ -6,8 +6,6 @@ The lines are all that results, report and resume need: a finished trajectory su
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, NotRequired, TypedDict
@@ -56,6 +54,7 @@ class Record(TrajectoryRecord):
     index: int
     sample: int
     question: str
+    candidates: NotRequired[list[dict[str, str | None]] | None]  # `Deal.as_rows`; None: the whole pool was offered
     golden_answers: list[str]
     em: float
     f1: float
@@ -97,6 +96,7 @@ def benchmark_record(
         "index": question.index,
         "sample": sample,
         "question": question.question.text,
+        "candidates": question.deal.as_rows() if question.deal else None,
         "golden_answers": list(question.question.golden_answers),
         "em": reward.em,
         "f1": reward.f1,
@@ -111,17 +111,6 @@ def key_of(record: Record) -> Key:
 
 
 # ---------------------------------------------------------------- the file of a benchmark
-
-
-@contextmanager
-def appending(path: Path) -> Iterator[IO[str]]:
-    """The file, open for more records; what a crash left of its last line is cut off first."""
-    if path.exists():
-        with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    # Half a surrogate pair, which a candidate may send, becomes the escape that JSON has for it.
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as sink:
-        yield sink
 
 
 def append(sink: IO[str], record: Record) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -21,23 +21,26 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from router_r1.atomic import write_text
+from router_r1.atomic import appending, write_text
 from router_r1.benchmark.metrics import RESULTS_FILE, Results, summarise, write_results
 from router_r1.benchmark.plots import write_figures
 from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
-from router_r1.benchmark.records import Record, append, appending, benchmark_record, key_of, read_records
+from router_r1.benchmark.records import Record, append, benchmark_record, key_of, read_records
 from router_r1.benchmark.report import write_report
+from router_r1.candidate_answers import OfferedQuestion, TooManyFailed, ask_every_candidate, left_to_ask, read_table
+from router_r1.constant_routers import described
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
-from router_r1.pool import RoutingPool
+from router_r1.pool import RoutingPool, offered_names
 from router_r1.prompts.cost_words import cost_word
 from router_r1.protocol import Trajectory
 from router_r1.rewards.cost import NEUTRAL
 from router_r1.rewards.rubric import score
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import open_method, open_router
-from router_r1.runs import provenance
+from router_r1.routing import RouteService
+from router_r1.runs import CONSTANTS_FILE, provenance
 from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
@@ -59,6 +62,8 @@ class Benchmark:
         n_samples: trajectories per question.
         limit: at most so many questions of each data set; None for all.
         skip_preflight: start without asking every candidate a word first.
+        constants: ask every candidate every question too, so that the router is told beside the best constant one; None
+            for simulated candidates only.
 
     Attributes:
         folder: where trajectories, results, pictures and report go.
@@ -77,6 +82,7 @@ class Benchmark:
         n_samples: int = 1,
         limit: int | None = None,
         skip_preflight: bool = False,
+        constants: bool | None = None,
     ) -> None:
         for key, value in (("--n", n_samples), ("--limit", limit)):
             if value is not None and value < 1:
@@ -92,6 +98,7 @@ class Benchmark:
         if resume and out is None:
             raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
         self.n_samples, self._skip_preflight = n_samples, skip_preflight
+        self._asks_constants = settings.simulated if constants is None else constants
         self.folder = out or _default_folder(settings)
         self._done = open_folder(self.folder, setting_of(settings, self.questions, n_samples), resume=resume)
 
@@ -111,20 +118,29 @@ class Benchmark:
             n_samples=self.n_samples,
             done=self._done,
             skip_preflight=self._skip_preflight,
+            constants=self._asks_constants,
         )
         records = wait_for(calls)
         facts = self._facts()
-        results = summarise(records, self.settings.pool.names)
+        table = read_table(self.folder / CONSTANTS_FILE)
+        if table is not None:
+            facts["constants"] = described(table)
+        results = summarise(records, self.settings.pool.names, table)
         write_results(self.folder, results, facts)
-        write_report(self.folder, results, records, write_figures(self.folder, results), facts)
+        write_report(self.folder, results, records, write_figures(self.folder, results, table), facts)
         return results
 
     @property
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
         notes = ["these are the figures of the questions asked, not of the whole data sets"]
+        asked = self.folder / CONSTANTS_FILE
+        if asked.exists() and read_table(asked) is None:
+            notes.append("what the candidates alone would score is not known: too many of their routes failed")
         if self.settings.method:
             notes.insert(0, f"what was asked is the method {self.settings.options.method}, not a trained router")
+            if self.settings.pool.deals:
+                notes.append("the method may ask the whole pool, where a router is dealt a part of it")
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
         if (weight := self.settings.options.cost_weight) is not None and not self.settings.method:
@@ -196,6 +212,8 @@ def setting_of(settings: RouterSettings, questions: Sequence[PromptedQuestion], 
     digest = hashlib.sha256()
     for q in questions:
         asked = [q.data_source, q.index, q.question.text, q.question.golden_answers, list(map(dict, q.messages))]
+        if q.deal:  # or else as it was before there were deals, so that an earlier benchmark can be gone on with
+            asked.append(q.deal.as_rows())
         digest.update(json.dumps(asked).encode())
     facts = {"n_samples": n_samples, "num_questions": len(questions), "questions_sha256": digest.hexdigest()}
     return {**settings.resume_key(), **facts}
@@ -209,10 +227,12 @@ async def run_benchmark(
     n_samples: int = 1,
     done: Sequence[Record] = (),
     skip_preflight: bool = False,
+    constants: bool = False,
 ) -> list[Record]:
     """Roll out all questions, `n_samples` times each, but for those that are `done`; all records.
 
-    Errors as in `Benchmark.run`.
+    With `constants`, every candidate is asked every question then, through the same route service. Errors as in
+    `Benchmark.run`.
     """
     finished = {key_of(record) for record in done}
     left = [
@@ -221,8 +241,24 @@ async def run_benchmark(
         for sample in range(n_samples)
         if (question.data_source, question.index, sample) not in finished
     ]
-    if not left:
+    offered = [offered_question(question, settings.pool) for question in questions] if constants else []
+    if not left and not left_to_ask(offered, folder / CONSTANTS_FILE):
         return list(done)
+
+    async def ask_all(answer: Answer, routes: RouteService, pool: RoutingPool) -> list[Record]:
+        records = await roll_out_left(answer, pool)
+        if not offered:
+            return records
+        with _progress() as progress, suppress(TooManyFailed):
+            task = progress.add_task("every candidate, every question", total=None)
+            await ask_every_candidate(
+                offered,
+                pool=pool,
+                routes=routes,
+                file=folder / CONSTANTS_FILE,
+                told=lambda count, total: progress.update(task, completed=count, total=total),
+            )
+        return records
 
     async def roll_out_left(answer: Answer, pool: RoutingPool) -> list[Record]:
         with appending(folder / TRAJECTORIES_FILE) as sink, _Tally(len(questions) * n_samples) as tally:
@@ -232,8 +268,8 @@ async def run_benchmark(
 
     candidates = {"check_candidates": not skip_preflight, "stop_when_refused": True}
     if settings.method:
-        async with open_method(settings, **candidates) as (method, pool):
-            return await roll_out_left(lambda q, name: method.answer(q.question.text, request_id=name), pool)
+        async with open_method(settings, **candidates) as (method, routes, pool):
+            return await ask_all(lambda q, name: method.answer(q.question.text, request_id=name), routes, pool)
     model_path = settings.options.model_path
     tokenizer = load_tokenizer(model_path) if model_path else None
     if tokenizer is not None:
@@ -241,7 +277,18 @@ async def run_benchmark(
     async with open_router(settings, tokenizer=tokenizer, **candidates) as router:
         if tokenizer is None:
             check_lengths(questions, router.tokenizer, settings.limits.max_prompt_length)
-        return await roll_out_left(lambda q, name: router.roll_out(q.messages, request_id=name), router.pool)
+
+        def roll_out(q: PromptedQuestion, name: str) -> Awaitable[Trajectory]:
+            return router.roll_out(q.messages, request_id=name, deal=q.deal)
+
+        return await ask_all(roll_out, router.routes, router.pool)
+
+
+def offered_question(asked: PromptedQuestion, pool: RoutingPool) -> OfferedQuestion:
+    """The question as candidates are asked it: whole."""
+    question = asked.question
+    key = (asked.data_source, asked.index)
+    return OfferedQuestion(key, asked.kind, question.text, question.golden_answers, offered_names(pool, asked.deal))
 
 
 async def roll_out_all(
@@ -261,7 +308,7 @@ async def roll_out_all(
         latency_s = time.monotonic() - started
         # There is no window of training costs here, and nothing reported depends on the cost term.
         golden = question.question.golden_answers
-        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL)
+        reward = score(trajectory, golden, pool=pool, cost=NEUTRAL, deal=question.deal)
         record = benchmark_record(question, sample, trajectory, reward, latency_s)
         append(sink, record)
         finished(record)
@@ -281,12 +328,16 @@ def first_error(faults: BaseExceptionGroup) -> BaseException:
     return first_error(first) if isinstance(first, BaseExceptionGroup) else first
 
 
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+
+
 class _Tally(AbstractContextManager["_Tally"]):
     """A progress bar with EM and spend so far."""
 
     def __init__(self, total: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self._progress = _progress()
         self._task = self._progress.add_task("trajectories", total=total)
         self._count, self._em, self._spend = 0, 0.0, 0.0
 

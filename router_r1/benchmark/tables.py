@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from router_r1.benchmark.metrics import Results, Row
+from router_r1.constant_routers import BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, KIND_ORACLE_EM, ORACLE_EM, REGRET
 from router_r1.datasets.selection import GENERAL, MULTI_HOP
 from router_r1.measures import EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
 from router_r1.printable import printable
@@ -21,6 +22,13 @@ MEASURES = {
     "share of the most used": (TOP_SHARE, ".3f"),
     "effective candidates": (EFFECTIVE_CANDIDATES, ".2f"),
     "bits on the first asked": (KIND_INFORMATION, ".3f"),
+}
+CONSTANT_MEASURES = {
+    "best constant at that cost": (BEST_CONSTANT_EM, ".3f"),
+    "EM above it": (EM_ABOVE_CONSTANT, "+.3f"),
+    "oracle by kind": (KIND_ORACLE_EM, ".3f"),
+    "oracle": (ORACLE_EM, ".3f"),
+    "regret": (REGRET, ".3f"),
 }
 """Heading -> metric and format."""
 _FILE_WIDTH = 120  # characters of a table where there is no terminal
@@ -127,11 +135,35 @@ def measures_of_runs_sheet(runs: Mapping[str, Mapping[str, float]]) -> Sheet:
     Args:
         runs: label -> metrics of all data sets together; what the results of an earlier version lack is left empty.
     """
-    cells = [
-        (label, [format(row[key], form) if key in row else "" for key, form in MEASURES.values()])
+    title = "Measures of routing, all data sets together"
+    return Sheet(title, "run", list(MEASURES), [(label, _cells(row, MEASURES)) for label, row in runs.items()])
+
+
+def constants_sheet(results: Results) -> Sheet:
+    """What the same money buys without looking at the question, and the most there is; empty where it is not known."""
+    rows = _columns_of(results)
+    cells = zip(*(_cells(row, CONSTANT_MEASURES) for row in rows), strict=True)
+    return _by_dataset(
+        "EM beside what candidates alone would score",
+        "",
+        results.datasets,
+        [(heading, list(line)) for heading, line in zip(CONSTANT_MEASURES, cells, strict=True)],
+    )
+
+
+def constants_of_runs_sheet(runs: Mapping[str, Mapping[str, float]]) -> Sheet:
+    """Runs in rows; empty where the candidates were not asked. The argument is that of `measures_of_runs_sheet`."""
+    title = "EM beside what candidates alone would score, mean over data sets"
+    columns = ["EM", "raw cost", *CONSTANT_MEASURES]
+    rows = [
+        (label, [f"{row['em']:.3f}", f"{row['raw_cost']:.4g}", *_cells(row, CONSTANT_MEASURES)])
         for label, row in runs.items()
     ]
-    return Sheet("Measures of routing, all data sets together", "run", list(MEASURES), cells)
+    return Sheet(title, "run", columns, rows)
+
+
+def _cells(row: Mapping[str, float], measures: Mapping[str, tuple[str, str]]) -> list[str]:
+    return [format(row[key], form) if key in row else "" for key, form in measures.values()]
 
 
 def cost_weights_sheet(runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Sheet:
@@ -141,11 +173,14 @@ def cost_weights_sheet(runs: Mapping[str, Mapping[str, Mapping[str, float]]]) ->
         runs: label, "" if there is but one -> cost weight -> metrics of all its questions.
     """
     columns = {"EM": ("em", ".3f"), "raw cost": ("raw_cost", ".4g"), "routes": ("routes", ".2f"), **MEASURES}
-    cells = [
-        (f"{label}, {weight}" if label else weight, [format(row[key], form) for key, form in columns.values()])
+    rows = {
+        f"{label}, {weight}" if label else weight: row
         for label, weights in runs.items()
         for weight, row in weights.items()
-    ]
+    }
+    known = {key for row in rows.values() for key in row}
+    columns |= {heading: (key, form) for heading, (key, form) in CONSTANT_MEASURES.items() if key in known}
+    cells = [(name, _cells(row, columns)) for name, row in rows.items()]
     return Sheet("By cost weight (alpha)", "run, alpha" if any(runs) else "alpha", list(columns), cells)
 
 
@@ -154,6 +189,7 @@ def sheets(results: Results) -> list[Sheet]:
     always = [
         summary_sheet(results),
         cost_sheet(results),
+        *([constants_sheet(results)] if EM_ABOVE_CONSTANT in results.mean else []),
         routes_sheet(results),
         shares_sheet(results),
         measures_sheet(results),

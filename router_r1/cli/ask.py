@@ -22,6 +22,7 @@ from router_r1.benchmark.runner import first_error
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of, results_only
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal
 from router_r1.printable import printable
 from router_r1.prompts import checked_question
 from router_r1.protocol import Trajectory, Turn
@@ -34,6 +35,7 @@ def ask(
     question: Annotated[str | None, Parameter(name=["--question"])] = None,
     *,
     questions: Path | None = None,
+    deal: int | None = None,
     json: bool = False,
     skip_preflight: SkipPreflight = False,
     policy: Policy = PolicyOptions(),
@@ -50,6 +52,8 @@ def ask(
         The question.
     questions
         File with one question a line; .jsonl: strings, or objects with a question.
+    deal
+        Of a dealt pool: which of the run's validation deals to ask of (default: 0).
     json
         A JSON object per question on standard output, for machines.
     skip_preflight
@@ -59,9 +63,10 @@ def ask(
     def run() -> None:
         asked = _asked(question, questions)
         settings = make_settings(router_options(policy, candidates, routing))
+        dealt = _deal_of(settings, deal)
         with results_only() as out:
-            answers = _Answers(settings, out, as_json=json)
-            asyncio.run(_ask(settings, asked, answers, check_candidates=not skip_preflight))
+            answers = _Answers(settings, dealt, out, as_json=json)
+            asyncio.run(_ask(settings, asked, answers, dealt, check_candidates=not skip_preflight))
 
     return exit_code_of(run)
 
@@ -72,6 +77,15 @@ def _asked(question: str | None, file: Path | None) -> list[str] | None:
     if question is not None:
         return [checked_question(question, "command line", "--question")]
     return None if file is None else read_question_list(file)
+
+
+def _deal_of(settings: RouterSettings, number: int | None) -> Deal | None:
+    """The candidates that may be asked; None: the whole pool, which is what a method is always given."""
+    dealt = None if settings.method else settings.deal(number or 0)
+    if number is not None and (dealt is None or number < 0):
+        remedy = "must be 0 or more" if dealt else "is for a trained router and a pool with deals; leave it out"
+        raise ConfigError("command line", "--deal", number, remedy)
+    return dealt
 
 
 def read_question_list(file: Path) -> list[str]:
@@ -109,21 +123,26 @@ Answer = Callable[[str, str, Callable[[Turn], None] | None], Awaitable[Trajector
 
 
 @asynccontextmanager
-async def _answering(settings: RouterSettings, check_candidates: bool) -> AsyncIterator[Answer]:
+async def _answering(settings: RouterSettings, deal: Deal | None, check_candidates: bool) -> AsyncIterator[Answer]:
     """The router, or the method, as a function."""
     candidates = {"check_candidates": check_candidates, "stop_when_refused": True}
     if settings.method:
-        async with open_method(settings, **candidates) as (method, _):
+        async with open_method(settings, **candidates) as (method, *_):
             yield lambda question, name, watch: method.answer(question, request_id=name)
     else:
         async with open_router(settings, quick_start=True, **candidates) as router:
-            yield lambda question, name, watch: router.answer(question, request_id=name, watch=watch)
+            yield lambda question, name, watch: router.answer(question, deal=deal, request_id=name, watch=watch)
 
 
 async def _ask(
-    settings: RouterSettings, questions: list[str] | None, answers: _Answers, *, check_candidates: bool
+    settings: RouterSettings,
+    questions: list[str] | None,
+    answers: _Answers,
+    deal: Deal | None,
+    *,
+    check_candidates: bool,
 ) -> None:
-    async with _answering(settings, check_candidates) as answer:
+    async with _answering(settings, deal, check_candidates) as answer:
         if questions is None:
             await _converse(answer, answers)
         elif len(questions) == 1:
@@ -197,8 +216,8 @@ def _request_id(number: int) -> str:
 class _Answers:
     """Shows questions, trajectories and totals, for people or for machines."""
 
-    def __init__(self, settings: RouterSettings, out: IO[str], *, as_json: bool) -> None:
-        self._settings, self._out, self._as_json = settings, out, as_json
+    def __init__(self, settings: RouterSettings, deal: Deal | None, out: IO[str], *, as_json: bool) -> None:
+        self._settings, self._deal, self._out, self._as_json = settings, deal, out, as_json
         self._console = Console(file=out, highlight=False, soft_wrap=True)
 
     async def live(self, answer: Answer, number: int, question: str) -> None:
@@ -229,6 +248,9 @@ class _Answers:
         self._show_end(trajectory)
 
     def _show_question(self, question: str) -> None:
+        if self._deal:
+            names = ", ".join(f"{shown.name} ({shown.candidate})" for shown in self._deal.shown)
+            self._console.print(Text(f"Dealt: {printable(names)}", style="dim"))
         self._console.print(Text(f"Question: {printable(question)}\n", style="bold"))
 
     def _show_turn(self, turn: Turn) -> None:
@@ -259,7 +281,8 @@ class _Answers:
         setting = {"pool": settings.pool.name, "template": settings.template.name, "seconds": seconds}
         if settings.template.tells_cost_weight:
             setting["cost_weight"] = settings.cost_weight
-        record: dict[str, Any] = {"question": question, **trajectory_record(trajectory), **policy, **setting}
+        dealt = {"candidates": self._deal.as_rows() if self._deal else None}
+        record: dict[str, Any] = {"question": question, **dealt, **trajectory_record(trajectory), **policy, **setting}
         json.dump(record, self._out, ensure_ascii=False)
         self._out.write("\n")
         self._out.flush()

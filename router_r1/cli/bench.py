@@ -23,6 +23,7 @@ def bench(
     limit: int | None = None,
     n_samples: Annotated[int, Parameter(name=["--n", "--n-samples"])] = 1,
     skip_preflight: SkipPreflight = False,
+    constants: bool | None = None,
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),
@@ -43,6 +44,9 @@ def bench(
         Trajectories per question.
     skip_preflight
         Start without asking every candidate of the pool a word first.
+    constants
+        Ask every candidate every question too, and tell the router beside the best of them at equal cost (default: for
+        simulated candidates; real ones cost questions x candidates routes).
     """
     folder: list[Path] = [out] if out else []
 
@@ -56,6 +60,7 @@ def bench(
             limit=limit,
             n_samples=n_samples,
             skip_preflight=skip_preflight,
+            constants=constants,
         )
         folder[:] = [benchmark.folder]
         with results_only() as to:

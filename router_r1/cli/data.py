@@ -24,7 +24,7 @@ from router_r1.datasets.selection import BENCHMARKS, Draw, draw, held_out_questi
 from router_r1.datasets.source import MAX_BAD_SHARE, SOURCE_ARGUMENTS, CheckedSource, DatasetSource, held_out_split
 from router_r1.errors import ConfigError
 from router_r1.plugins import call_with, check_asks, load_object
-from router_r1.pool import load_pool
+from router_r1.pool import dealer_of, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
 
@@ -109,6 +109,7 @@ class _Job:
             draws,
             serves_as=serves_as,
             render=partial(render_messages, self.template, self.pool),
+            deal=dealer_of(self.pool, self.seed),
             cost_weights=self.cost_weights,
             seed=self.seed,
         )

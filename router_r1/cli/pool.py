@@ -111,7 +111,18 @@ def _describe(
             print(f"{name} ({figures}, {m.failed} failed): {descriptor}")
         else:
             print(f"{name}: {descriptor}")
+    _tell_if_dealt(pool)
     print(f"\nreview and keep: {out}")
+
+
+def _tell_if_dealt(pool: RoutingPool) -> None:
+    """The candidates are shown by their own names; a question is not."""
+    if pool.deals is None:
+        return
+    fewest, most = pool.deals.sizes
+    size = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    names = f"{pool.deals.names[0]} or {pool.deals.names[-1]}"
+    print(f"\ndealt: a question is offered {size} of these {len(pool.candidates)}, by names such as {names}")
 
 
 def _writer(pool: RoutingPool, writer: str, base_url: str | None, api_key_env: str | None) -> RoutingPool:
@@ -186,6 +197,7 @@ def show(
         messages = render_messages(template, candidates, question)
         print(printable("\n".join(message["content"] for message in messages)))
         print(f"\n{_counts(messages, candidates, model, tokenizer)}")
+        _tell_if_dealt(candidates)
 
     return exit_code_of(run)
 

@@ -146,7 +146,7 @@ def data(
     """
 
     def run() -> None:
-        from router_r1.pool import load_pool
+        from router_r1.pool import dealer_of, load_pool
         from router_r1.prompts import load_template, render_messages
         from router_r1.sim.world.question_files import parse_sets, write_qa, write_world
 
@@ -155,9 +155,11 @@ def data(
             if number < 1:
                 raise ConfigError(option, "", number, "must be at least 1")
 
-        render = partial(render_messages, loaded, candidates)
-        weights = told_weights(cost_weights, loaded)
-        sizes: dict[str, Any] = {"train": train, "val": val, "seed": seed, "render": render, "cost_weights": weights}
+        sizes: dict[str, Any] = {"train": train, "val": val, "seed": seed, "deal": dealer_of(candidates, seed)}
+        sizes |= {
+            "render": partial(render_messages, loaded, candidates),
+            "cost_weights": told_weights(cost_weights, loaded),
+        }
         if qa:
             validation = parse_sets(val_sets) if val_sets else None
             paths = write_qa(out, qa, sets=parse_sets(sets), val_sets=validation, **sizes)

@@ -3,8 +3,9 @@
 - `extra_info.index` is unique over a whole parquet file, not per data set: GRPO groups trajectories by it;
 - `extra_info.split` is what the row serves for, whatever file it came from: only "train" rows enter the cost window;
 - `ability`, veRL's column for the task's category, is the kind of question, or "qa" where nothing finer is known;
+- `extra_info.candidates` is the question's deal (`pool.dealing`); null: the whole pool;
 - `extra_info.cost_weight` is how much cost counts for the question, as its prompt tells it; null if none was drawn;
-- what `_OPTIONAL` names may be missing: files of an earlier version lack it;
+- what `_OPTIONAL` names may be missing, which is like null: files of an earlier version lack it;
 - how the rows were drawn is in the file's metadata (`read_provenance`).
 """
 
@@ -12,25 +13,32 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from router_r1 import atomic
+from router_r1.datasets.cost_weights import drawn_weight
 from router_r1.datasets.source import Question
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal, Dealer, RoutingPool
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Messages = list[dict[str, str]]  # [{"role": ..., "content": ...}]
-Render = Callable[[str, float | None], Messages]
-"""Question and cost weight -> prompt messages."""
+
+
+class Render(Protocol):
+    """Question -> prompt: `prompts.render_messages` of a template and a pool."""
+
+    def __call__(self, question: str, /, *, deal: Deal | None = None, cost_weight: float | None = None) -> Messages: ...
+
 
 _ANY_KIND = "qa"
 _METADATA_KEY = b"router_r1"
-_COST_WEIGHT = "extra_info.cost_weight"
-_OPTIONAL = (_COST_WEIGHT,)
+_CANDIDATES, _COST_WEIGHT = "extra_info.candidates", "extra_info.cost_weight"
+_OPTIONAL = (_CANDIDATES, f"{_CANDIDATES}.descriptor", _COST_WEIGHT)
 _ROWS_AT_ONCE = 4096  # a row holds its whole prompt, several kilobytes
 
 
@@ -42,6 +50,7 @@ def question_row(
     index: int,
     messages: Messages,
     kind: str | None = None,
+    deal: Deal | None = None,
     cost_weight: float | None = None,
 ) -> dict[str, Any]:
     """One row in veRL's data format.
@@ -51,6 +60,7 @@ def question_row(
         index: unique over the whole file that the row goes into.
         messages: the rendered prompt.
         kind: what the choice of a candidate may depend on; None if nothing finer than the data source is known.
+        deal: the candidates that the prompt offers; None for the whole pool.
         cost_weight: alpha of the reward for this question, in [0, 1], as the prompt tells it; None if none was drawn.
     """
     return {
@@ -63,9 +73,43 @@ def question_row(
             "index": index,
             "id": item.id,
             "question": item.text,
+            "candidates": None if deal is None else deal.as_rows(),
             "cost_weight": cost_weight,
         },
     }
+
+
+def drawn_row(
+    item: Question,
+    *,
+    data_source: str,
+    split: str,
+    index: int,
+    render: Render,
+    kind: str | None = None,
+    deal: Dealer | None = None,
+    cost_weights: Sequence[float] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The row of a question for which deal and cost weight are drawn, with the prompt that tells them.
+
+    Args:
+        deal: deals the candidates it may ask; None: the whole pool.
+        cost_weights: it gets one of them; none for a row without.
+        seed: of which.
+    """
+    dealt = deal(split, index) if deal else None
+    weight = drawn_weight(cost_weights, seed, index)
+    return question_row(
+        item,
+        data_source=data_source,
+        split=split,
+        index=index,
+        messages=render(item.text, deal=dealt, cost_weight=weight),
+        kind=kind,
+        deal=dealt,
+        cost_weight=weight,
+    )
 
 
 def kind_of_question(ability: str | None, data_source: str) -> str:
@@ -79,8 +123,9 @@ def parquet_schema() -> pa.Schema:
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     ground_truth = pa.struct([("target", pa.list_(pa.string()))])
+    shown = pa.struct([("name", pa.string()), ("candidate", pa.string()), ("descriptor", pa.string())])
     extra_info = [("split", pa.string()), ("index", pa.int64()), ("id", pa.string()), ("question", pa.string())]
-    extra_info.append(("cost_weight", pa.float64()))
+    extra_info += [("candidates", pa.list_(shown)), ("cost_weight", pa.float64())]
     return pa.schema(
         [
             ("data_source", pa.string()),
@@ -145,8 +190,7 @@ def check_parquet(path: str | Path) -> set[str]:
     try:
         with pq.ParquetFile(path) as file:
             there = set(_field_paths(file.schema_arrow))
-            needed = [name for name in _field_paths(parquet_schema()) if name not in _OPTIONAL]
-            missing = [name for name in needed if name not in there]
+            missing = [name for name in _needed_paths(there) if name not in there]
             splits = (
                 set()
                 if missing
@@ -156,7 +200,9 @@ def check_parquet(path: str | Path) -> set[str]:
         reason = str(fault).splitlines()[0]
         raise ConfigError(path, "", None, f"cannot be read as parquet: {reason}") from fault
     if missing:
-        raise ConfigError(path, missing[0], None, f"is missing; a question file needs {', '.join(needed)}")
+        raise ConfigError(
+            path, missing[0], None, f"is missing; a question file needs {', '.join(_needed_paths(there))}"
+        )
     if not splits:
         raise ConfigError(path, "", None, "holds no rows")
     return splits
@@ -184,8 +230,31 @@ def _is_cost_weight(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
+def check_deals(path: str | Path, pool: RoutingPool) -> None:
+    """See that every deal of a question file, which `check_parquet` has passed, is one of this pool.
+
+    Raises:
+        ConfigError: a row that holds no deal, or deals a candidate that the pool lacks.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        if _CANDIDATES not in _field_paths(file.schema_arrow):
+            return
+        rows = file.read([_CANDIDATES])["extra_info"].to_pylist()
+    for number, row in enumerate(rows):
+        if deal := Deal.from_rows(row["candidates"], f"{path}: row {number}"):
+            deal.check(pool)
+
+
+def _needed_paths(there: set[str]) -> list[str]:
+    """Columns and fields that a file must have: all but optional ones that it lacks, and what would stand in them."""
+    left_out = tuple(f"{name}." for name in _OPTIONAL if name not in there)
+    return [name for name in _field_paths(parquet_schema()) if not f"{name}.".startswith(left_out)]
+
+
 def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:
-    """Dotted names of all columns and the fields within them; list elements add no part."""
+    """Dotted names of all columns that can hold something, and the fields within; list elements add no part."""
     import pyarrow as pa
 
     paths: list[str] = []
@@ -193,6 +262,8 @@ def _field_paths(fields: Iterable[pa.Field], prefix: str = "") -> list[str]:
         kind = field.type
         while pa.types.is_list(kind) or pa.types.is_large_list(kind):
             kind = kind.value_type
+        if pa.types.is_null(kind):
+            continue
         paths.append(prefix + field.name)
         if pa.types.is_struct(kind):
             paths += _field_paths([kind.field(i) for i in range(kind.num_fields)], f"{prefix}{field.name}.")

@@ -11,13 +11,15 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from router_r1.datasets.cost_weights import drawn_weight
 from router_r1.datasets.flashrag import FlashragFolder, flashrag_file
-from router_r1.datasets.parquet import Render, question_row
+from router_r1.datasets.parquet import Render, drawn_row
 from router_r1.datasets.source import MAX_BAD_SHARE, DatasetSource, Question, held_out_split, normalise_question
 from router_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    from router_r1.pool import Dealer
 
 logger = logging.getLogger(__name__)
 
@@ -114,25 +116,26 @@ def rows_of(
     serves_as: str,
     render: Render,
     first_index: int = 0,
+    deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Parquet rows of several draws, one after another, with one running index.
 
     Args:
-        cost_weights: each row gets one of them; none for rows without.
-        seed: of which.
+        deal, cost_weights, seed: what is drawn for each question (`drawn_row`).
     """
     items = ((one.dataset, item) for one in draws for item in one.items)
     for index, (dataset, item) in enumerate(items, start=first_index):
-        weight = drawn_weight(cost_weights, seed, index)
-        yield question_row(
+        yield drawn_row(
             item,
             data_source=dataset,
             split=serves_as,
             index=index,
-            messages=render(item.text, weight),
-            cost_weight=weight,
+            render=render,
+            deal=deal,
+            cost_weights=cost_weights,
+            seed=seed,
         )
 
 
@@ -147,6 +150,7 @@ def rows_from_flashrag(
     serves_as: str | None = None,
     skip: int = 0,
     first_index: int = 0,
+    deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
     """Exactly `n` questions of a local data set's split as parquet rows, in random order, each question once.
@@ -154,11 +158,10 @@ def rows_from_flashrag(
     Args:
         n: how many; None for all.
         seed: of the order, and of the cost weights.
-        render: question and cost weight -> prompt messages.
         serves_as: `extra_info.split`; None for the split itself.
         skip: leave out the first `skip` questions of that order: those that another file took with the same seed.
         first_index: `extra_info.index` of the first row.
-        cost_weights: each row gets one of them; none for rows without.
+        deal, cost_weights: what is drawn for each question (`drawn_row`).
 
     Raises:
         ConfigError: unknown data set, bad file, or too few questions in it.
@@ -170,18 +173,18 @@ def rows_from_flashrag(
         raise ConfigError(
             path, "number of questions", n, f"only {len(left)} distinct ones are left in it; ask for fewer"
         )
-    items = [distinct[text] for text in left[:n]]
-    weights = [drawn_weight(cost_weights, seed, index) for index in range(first_index, first_index + len(items))]
     return [
-        question_row(
-            item,
+        drawn_row(
+            distinct[text],
             data_source=dataset,
             split=serves_as or split,
             index=index,
-            messages=render(item.text, weight),
-            cost_weight=weight,
+            render=render,
+            deal=deal,
+            cost_weights=cost_weights,
+            seed=seed,
         )
-        for index, (item, weight) in enumerate(zip(items, weights, strict=True), start=first_index)
+        for index, text in enumerate(left[:n], start=first_index)
     ]
 
 

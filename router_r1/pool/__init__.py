@@ -1,6 +1,6 @@
 """Routing pool: the candidates, their names, prices and descriptors, and the file they are read from."""
 
-from router_r1.pool.dealing import Deal, Dealer, Shown, dealer_of, draw_deal, offered
+from router_r1.pool.dealing import Deal, Dealer, Shown, dealer_of, draw_deal, offered, offered_names
 from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
 from router_r1.pool.loading import load_pool
 from router_r1.pool.messages import Message
@@ -26,6 +26,7 @@ __all__ = [
     "load_pool",
     "missing_api_keys",
     "offered",
+    "offered_names",
     "raw_cost",
     "read_api_key",
     "spend",

@@ -139,6 +139,11 @@ def offered(pool: RoutingPool, deal: Deal | None) -> RoutingPool:
     return pool if deal is None else deal.pool(pool)
 
 
+def offered_names(pool: RoutingPool, deal: Deal | None) -> tuple[str, ...]:
+    """The same by the pool's own names."""
+    return tuple(pool.names) if deal is None else tuple(entry.candidate for entry in deal.shown)
+
+
 # ---------------------------------------------------------------- who deals
 
 Dealer = Callable[[str, int], Deal]

@@ -20,7 +20,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from router_r1.errors import ConfigError
-from router_r1.pool import Candidate, RoutingPool
+from router_r1.pool import Candidate, Deal, RoutingPool, offered
 from router_r1.prompts.cost_words import cost_word
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]*)\}")
@@ -142,15 +142,25 @@ def with_question_mark(question: str) -> str:
 
 
 def render_messages(
-    template: Template, pool: RoutingPool, question: str, cost_weight: float | None = None
+    template: Template,
+    pool: RoutingPool,
+    question: str,
+    *,
+    deal: Deal | None = None,
+    cost_weight: float | None = None,
 ) -> list[dict[str, str]]:
     """The prompt as one user message, for a chat template.
 
     What is filled in is never read as a template again: braces in a question or a descriptor stay as they are.
 
     Args:
+        deal: the candidates that this question may ask; None for the whole pool.
         cost_weight: alpha of the reward, in [0, 1], for a template that tells it; None is told like 0.
+
+    Raises:
+        ConfigError: the pool lacks a candidate of the deal.
     """
+    pool = offered(pool, deal)
     values = {name: form(pool) for name, form in _POOL_FORMS.items()}
     values |= {"candidates": ", ".join(pool.names), "question": with_question_mark(question)}
     values[_COST_WEIGHT] = cost_word(cost_weight)

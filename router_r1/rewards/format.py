@@ -29,6 +29,9 @@ def check_format(trajectory: Trajectory, pool: RoutingPool) -> str:
     something in every thought (one letter or digit of any script, at least) and every sub-query (more than the name of
     the candidate that is asked), and has one observation for each search. A failed route is a valid search: an outage
     is not the policy's fault. White space around the policy's text does not count.
+
+    Args:
+        pool: the candidates as the policy was shown them.
     """
     turns = trajectory.turns
     if not turns or not _starts_with_thought(turns[0].text):
@@ -87,7 +90,7 @@ def _search_fault(turn: Turn, pool: RoutingPool) -> str:
         return ""
     if turn.route is None:
         return f"invalid search: {turn.invalid_reason or 'it reached no candidate'}"
-    asked = pool.resolve(turn.route.candidate)
+    asked = pool.resolve(turn.action.candidate)  # a route has the name in the run's pool, which a deal may not show
     if asked is not None and _is_made_of(turn.action.query, (*asked.names, *asked.model_ids)):
         return "invalid search: the query is only the candidate's name"
     return ""

@@ -1,5 +1,7 @@
 """Outcome of an answer against the golden answers: exact match and token F1, the best over the golden answers.
 
+A candidate's reply is a sentence, not an answer: it is right if it holds a golden answer (`holds_answer`).
+
 Definitions: Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text", section 6.1, and its
 evaluation script; the rule for yes, no and noanswer is HotpotQA's (Yang et al. 2018).
 """
@@ -32,6 +34,25 @@ def f1_score(answer: str | None, golden: Sequence[str]) -> float:
     yes, no and noanswer are right or wrong, never partly right.
     """
     return 0.0 if answer is None else max((_pair_f1(answer, g) for g in golden), default=0.0)
+
+
+def holds_answer(text: str, golden: Sequence[str]) -> float:
+    """1.0 if a golden answer stands in `text` as a whole phrase, both normalised, else 0.0.
+
+    It is the exact match of a reader who takes the answer out of the text and is never wrong about where it stands
+    (cover EM; the "accuracy" of Mallen et al. 2023, arXiv:2212.10511). A text that names several answers is right if
+    one of them is. For yes, no and noanswer it must hold none of the other two.
+    """
+    return max((_pair_holds(text, g) for g in golden), default=0.0)
+
+
+def _pair_holds(text: str, golden: str) -> float:
+    t, g = normalize_answer(text), normalize_answer(golden)
+    if not t or not g:
+        return _pair_em(text, golden)
+    if g in _CLOSED_ANSWERS:
+        return float(_CLOSED_ANSWERS & set(t.split()) == {g})
+    return float(f" {g} " in f" {t} ")
 
 
 def _pair_em(answer: str, golden: str) -> float:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from router_r1 import plugins
 from router_r1.errors import ConfigError
+from router_r1.pool import offered
 from router_r1.prompts.cost_words import COST_WEIGHTS, fault_of
 from router_r1.protocol import InvalidSearch, Search, Status, Trajectory, Turn
 from router_r1.rewards.format import check_format
@@ -21,7 +22,7 @@ from router_r1.rewards.outcome import exact_match, f1_score
 from router_r1.rewards.terms import ARGUMENTS, BUILT_IN, PAPERS, Term, TermArguments, linear_cost_term
 
 if TYPE_CHECKING:
-    from router_r1.pool.schema import RoutingPool
+    from router_r1.pool import Deal, RoutingPool
 
 
 class RewardConfig(BaseModel):
@@ -189,6 +190,7 @@ class Rubric:
         *,
         pool: RoutingPool,
         cost: float,
+        deal: Deal | None = None,
         cost_weight: float | None = None,
     ) -> Reward:
         """Score a finished trajectory.
@@ -196,22 +198,24 @@ class Rubric:
         Args:
             trajectory: what the loop returned.
             golden_answers: any of which is right.
-            pool: the candidates that were offered.
+            pool: the run's candidates; routes are counted by their names.
             cost: its cost term c in [0, 1], usually `cost.trajectory_cost` on the window of the run.
-            cost_weight: alpha of its question, in [0, 1]; needed if `cost_coe` is sampled, and not used otherwise.
+            deal: the candidates that the question offered; None for all.
+            cost_weight: alpha of the question, in [0, 1]; needed if `cost_coe` is sampled, and not used otherwise.
 
         Raises:
             ValueError: no cost weight where it is needed, or a term returned something else than a finite number; what
                 a term raises is passed on.
         """
         em, f1 = exact_match(trajectory.answer, golden_answers), f1_score(trajectory.answer, golden_answers)
-        format_error = check_format(trajectory, pool)
+        shown = offered(pool, deal)
+        format_error = check_format(trajectory, shown)
         raw_cost, spend_usd = trajectory.raw_cost, trajectory.spend_usd
         alpha = self.config.alpha_of(cost_weight)
         arguments: TermArguments = {
             "trajectory": trajectory,
             "golden_answers": tuple(golden_answers),
-            "pool": pool,
+            "pool": shown,
             "answer": trajectory.answer,
             "em": em,
             "f1": f1,
@@ -235,7 +239,7 @@ class Rubric:
             raw_cost=raw_cost,
             spend_usd=spend_usd,
             turns=len(trajectory.turns),
-            invalid_searches=sum(_is_invalid_search(turn, pool) for turn in trajectory.turns),
+            invalid_searches=sum(_is_invalid_search(turn, shown) for turn in trajectory.turns),
             failed_routes=trajectory.failed_routes,
             answered=trajectory.answer is not None,
             status=trajectory.status,
@@ -259,6 +263,7 @@ def score(
     *,
     pool: RoutingPool,
     cost: float,
+    deal: Deal | None = None,
     cost_weight: float | None = None,
     rubric: Rubric | RewardConfig | None = None,
 ) -> Reward:
@@ -268,7 +273,7 @@ def score(
     """
     if not isinstance(rubric, Rubric):
         rubric = Rubric.from_config(rubric or RewardConfig())
-    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost, cost_weight=cost_weight)
+    return rubric.score(trajectory, golden_answers, pool=pool, cost=cost, deal=deal, cost_weight=cost_weight)
 
 
 def _is_invalid_search(turn: Turn, pool: RoutingPool) -> bool:

@@ -27,7 +27,7 @@ class TermArguments(TypedDict):
 
     trajectory: Trajectory  # what the loop returned
     golden_answers: tuple[str, ...]  # any of them is right
-    pool: RoutingPool  # the candidates that were offered
+    pool: RoutingPool  # the candidates that were offered, by the names they were shown by
     answer: str | None  # the policy's; None unless the trajectory was answered
     em: float  # exact match of the answer, 0 or 1, whatever its format
     f1: float  # token F1 of the answer in [0, 1], whatever its format

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from router_r1.protocol import SEARCH_OPENING
 from router_r1.rollout.policy import Generation, Policy
@@ -23,10 +25,30 @@ from router_r1.rollout.tokens import decode
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from router_r1.pool.schema import RoutingPool
+    from router_r1.pool.schema import Candidate, RoutingPool
 
 LEAST_PROBABILITY = 1e-4
 """A choice that is less likely earns no more than this one: its logarithm has no bound, and the reward should."""
+
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDERS = ("name", "descriptor")
+
+
+def _choice_form(written: str) -> str:
+    found = _PLACEHOLDER.findall(written)
+    if unknown := [placeholder for placeholder in found if placeholder not in _PLACEHOLDERS]:
+        context = {"found": f"{{{unknown[0]}}}", "known": ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)}
+        raise PydanticCustomError("placeholder", "unknown placeholder {found}; known are {known}", context)
+    if "name" not in found:
+        raise PydanticCustomError("placeholder", "must hold {name}: a choice names a candidate", {"name": "{name}"})
+    return written.strip()
+
+
+def choice_text(form: str, candidate: Candidate) -> str:
+    """What the policy writes to choose a candidate, in a form like `{descriptor} {name}`."""
+    values = {"name": candidate.name, "descriptor": candidate.descriptor}
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], form)
 
 
 class ExplorationConfig(BaseModel):
@@ -42,8 +64,9 @@ class ExplorationConfig(BaseModel):
     """Reward for a choice's unlikelihood, per nat, at the first step; it falls geometrically to `tau_end`."""
     tau_end: float = Field(default=0.02, gt=0.0)
     choice_after: str | None = Field(default=None, min_length=1)
-    """What the policy writes right before the first candidate's name, where the choice is made; None: the opening tag
-    of a search."""
+    """What the policy writes right before it chooses the first candidate; None: the opening tag of a search."""
+    choice: Annotated[str, AfterValidator(_choice_form)] = "{name}"
+    """What it writes there to choose one, with the `{name}` and the `{descriptor}` of the prompt."""
 
     @property
     def marker(self) -> str:
@@ -83,7 +106,7 @@ class Choice:
     """The first choice of a trajectory."""
 
     candidate: str
-    logprob: float  # of the name, by the policy, whether it was dealt or not
+    logprob: float  # of all that was written to choose it, by the policy, whether it was dealt or not
     is_dealt: bool
 
     def bonus(self, tau: float) -> float:
@@ -105,9 +128,10 @@ class ExploringPolicy:
     Args:
         policy: the one that explores.
         tokenizer: its own.
-        pool: whom it may choose.
-        marker: what it writes right before the first name.
-        deal: called when the choice has come; the name to write, or None to let the policy choose.
+        pool: whom it may choose, as the prompt shows them.
+        marker: what it writes right before the first choice.
+        form: what it writes to choose a candidate (`ExplorationConfig.choice`).
+        deal: called when the choice has come; the name of whom to choose, or None to let the policy choose.
 
     Attributes:
         choice: the first choice; None as long as there is none.
@@ -120,9 +144,11 @@ class ExploringPolicy:
         tokenizer: PreTrainedTokenizerBase,
         pool: RoutingPool,
         marker: str,
+        form: str = "{name}",
         deal: Callable[[], str | None],
     ) -> None:
-        self._policy, self._tokenizer, self._pool = policy, tokenizer, pool
+        self._policy, self._tokenizer = policy, tokenizer
+        self._texts = {candidate.name: choice_text(form, candidate) for candidate in pool.candidates}
         self._marker, self._deal = marker, deal
         self.choice: Choice | None = None
         self._is_first_turn = True
@@ -130,7 +156,7 @@ class ExploringPolicy:
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        """As `Policy.generate`; the first turn is made of what comes before the choice, the name, and the rest."""
+        """As `Policy.generate`; the first turn is made of what comes before the choice, the choice, and the rest."""
         if not self._is_first_turn:
             return await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stop, request_id=request_id)
         self._is_first_turn = False
@@ -145,7 +171,7 @@ class ExploringPolicy:
             rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
             self.choice = self._choice_in(rest)
             return _joined(head, rest)
-        written = self._ids_of(name)
+        written = self._ids_of(self._texts[name])
         if len(written) >= left:
             rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
             return _joined(head, rest)
@@ -159,21 +185,28 @@ class ExploringPolicy:
         self.choice = Choice(name, sum(sum(token.logprobs) for token in forced), is_dealt=True)
         return _joined(head, *forced, rest)
 
-    def _ids_of(self, name: str) -> list[int]:
-        """Tokens of a name as they follow the marker in running text."""
+    def _ids_of(self, text: str) -> list[int]:
+        """Tokens of a text as they follow the marker in running text."""
         before, whole, alone = (
             list(self._tokenizer.encode(text, add_special_tokens=False))
-            for text in (self._marker, f"{self._marker} {name}", f" {name}")
+            for text in (self._marker, f"{self._marker} {text}", f" {text}")
         )
         return whole[len(before) :] if whole[: len(before)] == before else alone
 
     def _choice_in(self, rest: Generation) -> Choice | None:
-        """The name that the policy wrote itself, if it wrote one of the pool's as it is."""
-        for name in sorted(self._pool.names, key=len, reverse=True):  # one may begin like another
-            ids = self._ids_of(name)
-            if rest.logprobs and rest.token_ids[: len(ids)] == ids:
-                return Choice(name, sum(rest.logprobs[: len(ids)]), is_dealt=False)
+        """The choice that the policy made itself, if it wrote the text of one; of its tokens, the last may go on."""
+        if not rest.logprobs:
+            return None
+        written = decode(self._tokenizer, rest.token_ids).lstrip()
+        for name, text in sorted(self._texts.items(), key=lambda item: len(item[1]), reverse=True):
+            if written.startswith(text) and not written[len(text) :][:1].isalnum():  # one may begin like another
+                return Choice(name, sum(rest.logprobs[: self._length_of(text, rest.token_ids)]), is_dealt=False)
         return None
+
+    def _length_of(self, text: str, token_ids: Sequence[int]) -> int:
+        """How many of the tokens it takes to write `text`, which they begin with."""
+        lengths = range(1, len(token_ids) + 1)
+        return next(n for n in lengths if decode(self._tokenizer, token_ids[:n]).lstrip().startswith(text))
 
 
 def _joined(*parts: Generation) -> Generation:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal, RoutingPool, offered
 from router_r1.prompts.observations import failed_route, invalid_search
 from router_r1.protocol import (
     STOP_STRINGS,
@@ -35,8 +36,6 @@ from router_r1.rollout.tokens import decode, encode_observation, min_observation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from router_r1.pool.schema import RoutingPool
 
 # An observation with less text than this tells nothing that is worth a route's price.
 _MIN_USEFUL_BODY = 16
@@ -97,6 +96,7 @@ async def run_trajectory(
     tokenizer: PreTrainedTokenizerBase,
     limits: RolloutLimits,
     request_id: str,
+    deal: Deal | None = None,
     watch: Callable[[Turn], None] | None = None,
 ) -> Trajectory:
     """Let the policy think, route and answer, until it has answered or a budget runs out.
@@ -105,10 +105,11 @@ async def run_trajectory(
         prompt_ids: [prompt_length], see `tokens.encode_prompt`.
         policy: generates the turns.
         dispatcher: asks the candidates.
-        pool: the candidates that the prompt offers.
+        pool: the dispatcher's candidates.
         tokenizer: the policy's; it decodes turns and encodes observations.
         limits: budgets of this trajectory.
         request_id: unique among the trajectories in flight; all turns are generated under it.
+        deal: the candidates that the prompt offers, by the names it has for them; None: all, by their own names.
         watch: told of every turn as soon as it is generated, and once more when its observation is there.
 
     Returns:
@@ -118,11 +119,13 @@ async def run_trajectory(
 
     Raises:
         PromptTooLongError: before anything is generated.
-        ConfigError: `max_obs_length` has no room for an observation's tags, or a candidate's API key is missing.
+        ConfigError: `max_obs_length` has no room for an observation's tags, the pool lacks a candidate of the deal, or
+            a candidate's API key is missing.
         BudgetSpent: a route was to be dispatched, and the run's budget is spent.
         RuntimeError: the back end broke its contract (more tokens than asked for, log-probs that do not match the ids).
     """
     budget = _check_budget(len(prompt_ids), tokenizer, limits, request_id)
+    dealt = offered(pool, deal)
     trajectory = Trajectory(list(prompt_ids), [], Status.ABORTED)
     context = list(prompt_ids)
     while True:
@@ -144,7 +147,7 @@ async def run_trajectory(
         if status is not None:
             trajectory.status = status
             return trajectory
-        body = await _act(turn, dispatcher, pool, request_id)
+        body = await _act(turn, dispatcher, dealt, deal, request_id)
         turn.observation_ids, turn.observation = encode_observation(tokenizer, body, room)
         context += turn.observation_ids
         if watch is not None:
@@ -240,13 +243,17 @@ def _status_without_action(generation: Generation) -> Status:
     return {"stop": Status.NO_ACTION, "length": Status.LENGTH, "abort": Status.ABORTED}[generation.finish]
 
 
-async def _act(turn: Turn, dispatcher: Dispatcher, pool: RoutingPool, request_id: str) -> str:
-    """Carry out the turn's search. Returns the body of its observation."""
+async def _act(turn: Turn, dispatcher: Dispatcher, pool: RoutingPool, deal: Deal | None, request_id: str) -> str:
+    """Carry out the turn's search. Returns the body of its observation.
+
+    Here, and nowhere else, a name that the policy was shown becomes the pool's own.
+    """
     match turn.action:
         case Search(name, query):
             candidate = pool.resolve(name)
             if candidate is not None:
-                turn.route = await dispatcher.route(candidate.name, query, trajectory_id=request_id)
+                own = candidate.name if deal is None else deal.candidate(candidate.name)
+                turn.route = await dispatcher.route(own, query, trajectory_id=request_id)
                 return failed_route(candidate.name) if turn.route.failed else turn.route.reply
             turn.invalid_reason = f"there is no candidate named {name[:_SHOWN_NAME]!r}"
         case InvalidSearch(reason):

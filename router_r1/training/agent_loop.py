@@ -15,7 +15,7 @@ from verl.workers.rollout.llm_server import LLMServerClient
 
 from router_r1.datasets import kind_of_question
 from router_r1.errors import validated
-from router_r1.pool import RoutingPool
+from router_r1.pool import Deal, RoutingPool, offered
 from router_r1.protocol import Trajectory
 from router_r1.rewards.rubric import RewardConfig, Rubric
 from router_r1.rollout.exploration import ExplorationConfig, ExploringPolicy, dealt_candidate
@@ -104,8 +104,11 @@ class RouterAgentLoop(AgentLoopBase):
         services = await self.loop.run_in_executor(None, connect)
         timing: dict[str, float] = {}
         policy = EnginePolicy(self.server_manager, sampling_params)
-        is_training = row["extra_info"]["split"] == "train"
-        exploring = self._exploring(policy, services.pool, row) if is_training and self._exploration.is_on else None
+        extra = row["extra_info"]
+        deal = Deal.from_rows(extra.get("candidates"), f"{extra['split']} row {extra['index']}")
+        is_training = extra["split"] == "train"
+        shown = offered(services.pool, deal)
+        exploring = self._exploring(policy, shown, row) if is_training and self._exploration.is_on else None
         prompt_ids = await self.loop.run_in_executor(
             None, self.continuous_token_builder.build_initial_tokens, list(row["raw_prompt"])
         )
@@ -118,13 +121,14 @@ class RouterAgentLoop(AgentLoopBase):
                 tokenizer=self.tokenizer,
                 limits=self._limits,
                 request_id=uuid4().hex,
+                deal=deal,
             )
         with simple_timer("compute_score", timing):
             cost = await services.cost(trajectory, train=is_training)
             golden_answers = list(row["reward_model"]["ground_truth"]["target"])
-            cost_weight = row["extra_info"].get("cost_weight")  # none in files of an earlier version
+            cost_weight = extra.get("cost_weight")  # none in files of an earlier version
             reward = self._rubric.score(
-                trajectory, golden_answers, pool=services.pool, cost=cost, cost_weight=cost_weight
+                trajectory, golden_answers, pool=services.pool, cost=cost, deal=deal, cost_weight=cost_weight
             )
             choice = exploring.choice if exploring else None
             bonus = choice.bonus(self._exploration.tau_at(self._progress(policy))) if choice else 0.0
@@ -133,6 +137,7 @@ class RouterAgentLoop(AgentLoopBase):
             metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
         facts = {
             "kind": kind_of_question(row["ability"], row["data_source"]),
+            "question_index": int(extra["index"]),
             "cost_weight": cost_weight if self._rubric.config.is_sampled else None,
         }
         return self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)
@@ -146,7 +151,14 @@ class RouterAgentLoop(AgentLoopBase):
             share = self._exploration.dealt_at(self._progress(policy))
             return dealt_candidate(pool, group=str(row["uid"]), place=int(row["session_id"]), share=share)
 
-        return ExploringPolicy(policy, tokenizer=self.tokenizer, pool=pool, marker=self._exploration.marker, deal=deal)
+        return ExploringPolicy(
+            policy,
+            tokenizer=self.tokenizer,
+            pool=pool,
+            marker=self._exploration.marker,
+            form=self._exploration.choice,
+            deal=deal,
+        )
 
     def _output(
         self,

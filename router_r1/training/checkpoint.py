@@ -20,6 +20,7 @@ from router_r1.pool import load_pool
 from router_r1.runs import COST_WINDOW_FILE
 from router_r1.training import services
 from router_r1.training.configuration import route_settings
+from router_r1.training.constants import ask_validation_questions
 
 
 class CheckpointHook(CheckpointCallback):
@@ -33,6 +34,7 @@ class CheckpointHook(CheckpointCallback):
             state = json.loads(Path(config.trainer.resume_from_path, COST_WINDOW_FILE).read_text())
         pool = load_pool(settings.pool, base_url=settings.pool_base_url)
         self._routes, self._window = services.start(pool, route_settings(config), state)
+        ask_validation_questions(config, pool, services.connect())
 
     def on_save(
         self, trainer: object, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs: Any

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from router_r1 import plugins
 from router_r1.atomic import write_text
-from router_r1.datasets import check_cost_weights, check_parquet
+from router_r1.datasets import check_cost_weights, check_deals, check_parquet
 from router_r1.errors import ConfigError, validated
 from router_r1.machine import accelerators
 from router_r1.pool import load_pool, missing_api_keys
@@ -26,6 +26,7 @@ from router_r1.rollout.exploration import ExplorationConfig
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
+from router_r1.training.constants import constants_settings
 
 _KEYS_OF_VERL = {"actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}}}
 """What is read here of veRL's own configuration and set by nothing of ours: enough for a dry run without veRL."""
@@ -126,6 +127,7 @@ def check_settings(config: DictConfig) -> None:
     reward = reward_of(config)
     Rubric.from_config(reward)
     _check_exploration(config)
+    constants_settings(config)
     RolloutLimits(**settings.rollout, max_prompt_length=config.data.max_prompt_length)
     template = load_template(settings.template)
     if reward.is_sampled and not template.tells_cost_weight:
@@ -205,11 +207,14 @@ def missing(config: DictConfig) -> list[ConfigError]:
 
 
 def check_data(config: DictConfig) -> None:
-    """Check the data files of a resolved configuration: there, readable, of the right columns, splits and cost weights.
+    """Check the data files of a resolved configuration: there, readable, of the right columns and splits.
+
+    Their deals must be of the pool, and all have a cost weight if alpha is sampled.
 
     Raises:
         ConfigError: for the first thing that is wrong.
     """
+    pool = load_pool(config.router_r1.pool, base_url=config.router_r1.pool_base_url)
     for key in ("train_files", "val_files"):
         files = config.data[key]
         for file in [files] if isinstance(files, str) else files:
@@ -218,6 +223,7 @@ def check_data(config: DictConfig) -> None:
             if (splits == {"train"}) != (key == "train_files"):
                 wanted = "only 'train'" if key == "train_files" else "no 'train'"
                 raise ConfigError(file, "extra_info.split", sorted(splits), f"data.{key} must hold {wanted}")
+            check_deals(file, pool)
             if reward_of(config).is_sampled:
                 check_cost_weights(file)
 

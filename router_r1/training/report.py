@@ -13,9 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from router_r1.atomic import write_text
+from router_r1.candidate_answers import read_table
+from router_r1.constant_routers import (
+    BEST_CONSTANT_EM,
+    EM_ABOVE_CONSTANT,
+    KIND_ORACLE_EM,
+    ORACLE_EM,
+    REGRET,
+    Score,
+    described,
+)
 from router_r1.measures import COST_WEIGHT, EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
 from router_r1.printable import printable
-from router_r1.runs import read_metrics, read_validation_measures
+from router_r1.runs import constants_file, read_metrics, read_validation_measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # imported for real only when a picture is drawn
@@ -26,9 +36,16 @@ _ROUTING_COLUMNS = {
     "effective candidates": EFFECTIVE_CANDIDATES,
     "bits on the first asked": KIND_INFORMATION,
 }
+_CONSTANT_COLUMNS = {
+    "best constant at that cost": BEST_CONSTANT_EM,
+    "EM above it": EM_ABOVE_CONSTANT,
+    "oracle by kind": KIND_ORACLE_EM,
+    "oracle": ORACLE_EM,
+    "regret": REGRET,
+}
 """Heading -> measure of the closing tables."""
 
-_CURVE_COLUMNS = {"EM": "em", "raw cost": "raw_cost", "routes": "routes", **_ROUTING_COLUMNS}
+_CURVE_COLUMNS = {"EM": "em", "raw cost": "raw_cost", "routes": "routes", **_ROUTING_COLUMNS, **_CONSTANT_COLUMNS}
 """The same of the table by cost weight."""
 
 COLLAPSED_SHARE = 0.95
@@ -37,6 +54,7 @@ COLLAPSE_STEPS = 5
 they hold hundreds of routes. It is an eighth of the default run, so there is time left to stop it.
 """
 _HELP = "docs/training.md#when-every-route-goes-to-one-candidate"
+_REMEDY = "router_r1.exploration.dealt=1.0 router_r1.exploration.tau=0.1"
 _MEAN = "mean"
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -48,7 +66,8 @@ class StepLines:
 
     def __init__(self, metrics: Path, total_steps: int) -> None:
         self._path, self._total, self._offset = metrics, total_steps, 0
-        self._collapse = CollapseWatch()
+        self._run_dir = metrics.parents[1]
+        self._collapse = CollapseWatch(self._run_dir)
 
     def new(self) -> list[str]:
         """The lines of the steps that were logged since the last call."""
@@ -76,18 +95,29 @@ class StepLines:
                 lines.append(warning)
         if validation := validation_by_source(m):
             parts = [f"{name} EM {row['em']:.3f} raw cost {row['raw_cost']:.1f}" for name, row in validation.items()]
-            measures = read_validation_measures(self._path.parents[1], step)
+            measures = read_validation_measures(self._run_dir, step)
             if measures:
                 parts.append(f"top share {measures['val/top_share']:.2f}")
+            if f"val/{EM_ABOVE_CONSTANT}" in measures:
+                best, above, most = (measures[f"val/{m}"] for m in (BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, ORACLE_EM))
+                parts.append(f"best constant at that cost EM {best:.3f}, so {above:+.3f} · oracle {most:.3f}")
+            elif constants_file(self._run_dir).exists():
+                parts.append("best constant not known (train.log says why)")
             lines.append(f"validation at step {step}: " + " · ".join(parts))
         return lines
 
 
 class CollapseWatch:
-    """Says, once in a run, that nearly all routes of the last steps go to one candidate of several."""
+    """Says, once in a run, that nearly all routes of the last steps go to one candidate of several.
 
-    def __init__(self) -> None:
+    Args:
+        run_dir: where it may stand what that candidate alone would score.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
         self._steps: deque[dict[str, float]] = deque(maxlen=COLLAPSE_STEPS)  # candidate -> routes per trajectory
+        self._scores: deque[Score] = deque(maxlen=COLLAPSE_STEPS)
         self._has_warned = False
 
     def after(self, metrics: Mapping[str, float]) -> str:
@@ -100,6 +130,7 @@ class CollapseWatch:
                 if name.startswith(prefix)
             }
         )
+        self._scores.append(Score(metrics["train/em"], metrics["train/raw_cost"]))
         routes = {name: sum(step[name] for step in self._steps) for name in self._steps[0]}
         total = sum(routes.values())
         if self._has_warned or len(self._steps) < COLLAPSE_STEPS or len(routes) < 2 or not total:
@@ -110,7 +141,21 @@ class CollapseWatch:
             return ""
         self._has_warned = True
         percent = math.floor(100 * share + 1e-9)
-        return f"{percent} % of the routes of the last {COLLAPSE_STEPS} steps go to {printable(name)}: see {_HELP}"
+        told = f"{percent} % of the routes of the last {COLLAPSE_STEPS} steps go to {printable(name)}"
+        return f"{told}{self._alone(name)}: see {_HELP}"
+
+    def _alone(self, name: str) -> str:
+        """What asking this candidate alone would score, and what to do about it; "" if that is not known."""
+        table = read_table(constants_file(self._run_dir))
+        alone = table.alone.get(name) if table else None
+        if alone is None:
+            return ""
+        em = sum(score.em for score in self._scores) / len(self._scores)
+        cost = sum(score.raw_cost for score in self._scores) / len(self._scores)
+        return (
+            f". {printable(name)} alone would score EM {alone.em:.2f} on the validation questions at a raw cost of "
+            f"{alone.raw_cost:.3g}; the router had {em:.2f} at {cost:.3g} in these steps. {_REMEDY} keeps it trying"
+        )
 
 
 def validation_by_source(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -132,14 +177,16 @@ def validation_by_source(metrics: Mapping[str, float]) -> dict[str, dict[str, fl
 
 
 def _measures(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """The measures of routing among the metrics; none in what an earlier version wrote."""
-    return {name: metrics[prefix + name] for name in _ROUTING_COLUMNS.values() if prefix + name in metrics}
+    """Our measures among the metrics; none in what an earlier version wrote."""
+    ours = (*_ROUTING_COLUMNS.values(), *_CONSTANT_COLUMNS.values())
+    return {name: metrics[prefix + name] for name in ours if prefix + name in metrics}
 
 
 def overall(by_source: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The unweighted mean over data sources of every measure."""
+    """The unweighted mean over data sources of every measure that all of them have."""
     rows = list(by_source.values())
-    return {measure: sum(row[measure] for row in rows) / len(rows) for measure in rows[0]}
+    common = [measure for measure in rows[0] if all(measure in row for row in rows)]
+    return {measure: sum(row[measure] for row in rows) / len(rows) for measure in common}
 
 
 def validation_table(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -169,10 +216,15 @@ def close(run_dir: Path, console: Console) -> None:
         console.print(_table(f"validation {title}", _COLUMNS, validated[first], validated[last]))
         if TOP_SHARE in validated[last][_MEAN]:
             console.print(_table(f"routing {title}", _ROUTING_COLUMNS, validated[first], validated[last], "all"))
+        if EM_ABOVE_CONSTANT in validated[last][_MEAN]:
+            heading = f"asking without looking at the question, {title}"
+            console.print(_table(heading, _CONSTANT_COLUMNS, validated[first], validated[last]))
         summary: dict[str, object] = {"steps": max(metrics), "validation": validated}
         if curve := cost_curve(metrics[last]):
             console.print(_curve_table(f"by cost weight, at step {last}", curve))
             summary["cost_curve"] = {f"{weight:g}": row for weight, row in curve.items()}
+        if table := read_table(constants_file(run_dir)):
+            summary["constants"] = described(table)
         write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(metrics, run_dir / "curves.png")
     console.print(f"curves: {run_dir / 'curves.png'}")
@@ -186,25 +238,36 @@ def _table(title: str, columns: Mapping[str, str], before: Scores, after: Scores
         table.add_column(heading, justify="right")
     for source, new in after.items():
         old = before.get(source, {})
-        cells = [f"{old[m]:.3f} → {new[m]:.3f}" if m in old else f"{new[m]:.3f}" for m in columns.values()]
+        cells = [_change(old.get(m), new.get(m)) for m in columns.values()]
         table.add_row(last if source == _MEAN else source, *cells, end_section=source == list(after)[-2])
     return table
+
+
+def _change(old: float | None, new: float | None) -> str:
+    """From what to what; empty if it was not measured."""
+    if new is None:
+        return ""
+    return f"{new:.3f}" if old is None else f"{old:.3f} → {new:.3f}"
 
 
 def _curve_table(title: str, curve: Mapping[float, Mapping[str, float]]) -> Table:
     table = Table(title=title)
     table.add_column("alpha")
-    for heading in _CURVE_COLUMNS:
+    columns = {
+        heading: measure for heading, measure in _CURVE_COLUMNS.items() if any(measure in row for row in curve.values())
+    }
+    for heading in columns:
         table.add_column(heading, justify="right")
     for weight, row in curve.items():
-        table.add_row(f"{weight:g}", *(f"{row[measure]:.3f}" for measure in _CURVE_COLUMNS.values()))
+        table.add_row(f"{weight:g}", *(_change(None, row.get(measure)) for measure in columns.values()))
     return table
 
 
 def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
-    """Reward, EM, raw cost, entropy and the measures of routing by step; validation as points where there is any.
+    """Reward, EM, raw cost, entropy, the measures of routing and EM above the best constant router, by step.
 
-    Where alpha is sampled, EM and raw cost over alpha of the last validation stand beside them.
+    Validation as points where there is any. Where alpha is sampled, the curve of the last validation over it stands
+    beside them.
     """
     import matplotlib
 
@@ -213,7 +276,8 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
 
     checks = {step: found for step in sorted(metrics) if (found := validation_table(metrics[step]))}
     curve = cost_curve(metrics[max(checks)]) if checks else {}
-    figure, axes = plt.subplots(2, 5 if curve else 4, figsize=(22.5 if curve else 18, 6.5), layout="constrained")
+    columns = 4 if curve else 3
+    figure, axes = plt.subplots(3, columns, figsize=(4.7 * columns, 9.5), layout="constrained")
     panels = [
         ("reward", "train/reward", "reward"),
         ("exact match", "train/em", "em"),
@@ -222,8 +286,9 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
         ("share of the most used candidate", f"train/{TOP_SHARE}", TOP_SHARE),
         ("effective number of candidates", f"train/{EFFECTIVE_CANDIDATES}", EFFECTIVE_CANDIDATES),
         ("kind and candidate asked first (bits)", f"train/{KIND_INFORMATION}", KIND_INFORMATION),
+        ("EM above the best constant at that cost", "", EM_ABOVE_CONSTANT),
     ]
-    *drawn, last = axes[:, :4].flat
+    *drawn, last = axes[:, :3].flat
     for axis in drawn[1:]:
         axis.sharex(drawn[0])
     for axis, (title, name, measure) in zip(drawn, panels, strict=True):
@@ -233,15 +298,19 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
         if measure and known:
             axis.plot(list(known), [rows[_MEAN][measure] for rows in known.values()], "o--", label="validation")
             for source in (source for source in next(iter(known.values())) if source != _MEAN):
-                axis.plot(list(known), [rows[source][measure] for rows in known.values()], ".:", label=source)
+                values = [rows[source].get(measure, math.nan) for rows in known.values()]
+                axis.plot(list(known), values, ".:", label=source)
+            if measure == EM_ABOVE_CONSTANT:
+                axis.axhline(0, color="black", linewidth=0.8)
         axis.set_title(title)
         axis.grid(alpha=0.3)
         axis.set_xlabel("training step")
     last.axis("off")
     last.legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
     if curve:
-        _draw_over_alpha(axes[0, 4], {weight: row["em"] for weight, row in curve.items()}, "exact match")
-        _draw_over_alpha(axes[1, 4], {weight: row["raw_cost"] for weight, row in curve.items()}, "raw cost")
+        _draw_over_alpha(axes[0, 3], curve, "em", "exact match")
+        _draw_over_alpha(axes[1, 3], curve, "raw_cost", "raw cost")
+        _draw_over_alpha(axes[2, 3], curve, EM_ABOVE_CONSTANT, "EM above the best constant")
     # Matplotlib writes in place: the picture appears under its name only when it is whole.
     temporary = path.with_suffix(".tmp.png")
     figure.savefig(temporary, dpi=120)
@@ -249,8 +318,8 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
     temporary.replace(path)
 
 
-def _draw_over_alpha(axis: Axes, values: Mapping[float, float], title: str) -> None:
-    axis.plot(list(values), list(values.values()), "o-", color="tab:purple")
+def _draw_over_alpha(axis: Axes, curve: Mapping[float, Mapping[str, float]], measure: str, title: str) -> None:
+    axis.plot(list(curve), [row.get(measure, math.nan) for row in curve.values()], "o-", color="tab:purple")
     axis.set_title(f"{title} by cost weight, last validation")
     axis.set_xlabel("alpha")
     axis.grid(alpha=0.3)

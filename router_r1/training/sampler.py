@@ -7,7 +7,7 @@ where a step that cannot be trusted is refused, and where the trajectories' own 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 from router_r1.atomic import write_text
+from router_r1.candidate_answers import read_table
+from router_r1.constant_routers import CandidateTable, compare, frontier
 from router_r1.errors import BudgetSpent
 from router_r1.measures import COST_WEIGHT, route_measures
 from router_r1.routing.ledger import Ledger
-from router_r1.runs import validation_measures_file
+from router_r1.runs import constants_file, validation_measures_file
 from router_r1.training.services import connect
 
 POLL_INTERVAL_S = 0.1
@@ -30,6 +32,7 @@ POLL_INTERVAL_S = 0.1
 _CANDIDATE = "candidate/"
 _BY_COST_WEIGHT = ("em", "raw_cost", "routes")
 _Member = TypeVar("_Member")
+_Name = TypeVar("_Name")
 
 
 class PoolUnreachable(RuntimeError):
@@ -145,25 +148,52 @@ def routing_metrics(section: str, extra: Sequence[Mapping[str, Any]], sources: S
     return metrics
 
 
-def cost_weight_metrics(section: str, extra: Sequence[Mapping[str, Any]], *, routing: bool = False) -> dict[str, float]:
+def cost_weight_metrics(section: str, extra: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Means over the trajectories of each cost weight (`train/cost_weight_0.6/em`); none unless alpha is sampled.
 
-    Args:
-        section: the first part of the names.
-        extra: the `extra_fields` that the agent loop gave each trajectory.
-        routing: the measures of routing, too, for which a step has too few trajectories of one weight.
+    Arguments as in `routing_metrics`.
     """
-    groups: dict[float, list[Mapping[str, Any]]] = defaultdict(list)
-    for fields in extra:
-        if fields["cost_weight"] is not None:
-            groups[fields["cost_weight"]].append(fields)
+    groups = _by_cost_weight(extra, extra)
+    return {
+        f"{section}/{name}/{key}": value for name, members in groups.items() for key, value in _means(members).items()
+    }
+
+
+def cost_curve_metrics(
+    extra: Sequence[Mapping[str, Any]], sources: Sequence[str], table: CandidateTable | None
+) -> dict[str, float]:
+    """The curve of a validation over the cost weights (`val/cost_weight_0.6/em`); none unless alpha is sampled.
+
+    Means are over data sources, as elsewhere in a validation, so that they compare with the constant routers'. These
+    are of all questions, not of a weight's alone: weights are given by lot, and few questions flatter a constant.
+
+    Args:
+        extra: the `extra_fields` that the agent loop gave each trajectory.
+        sources: their data sources.
+        table: what the candidates alone would score; None if they were not asked.
+    """
     metrics: dict[str, float] = {}
-    for weight, members in sorted(groups.items()):
-        rows = [fields["reward_extra_info"] for fields in members]
-        found = {key: float(np.mean([row[key] for row in rows])) for key in _BY_COST_WEIGHT}
-        found |= _route_measures(members) if routing else {}
-        metrics |= {f"{section}/{COST_WEIGHT}{weight:g}/{key}": value for key, value in found.items()}
+    hull = frontier(table) if table is not None else None
+    groups = _by_cost_weight(extra, list(zip(extra, sources, strict=True)))
+    for name, pairs in groups.items():
+        members, own_sources = [fields for fields, _ in pairs], [source for _, source in pairs]
+        rows = [_means(own) for own in _grouped(members, own_sources).values()]
+        found = {key: float(np.mean([row[key] for row in rows])) for key in _BY_COST_WEIGHT} | _route_measures(members)
+        found |= hull.as_metrics(found["em"], found["raw_cost"]) if hull else {}
+        metrics |= {f"val/{name}/{key}": value for key, value in found.items()}
     return metrics
+
+
+def _means(members: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    rows = [fields["reward_extra_info"] for fields in members]
+    return {key: float(np.mean([row[key] for row in rows])) for key in _BY_COST_WEIGHT}
+
+
+def _by_cost_weight(extra: Sequence[Mapping[str, Any]], members: Sequence[_Member]) -> dict[str, list[_Member]]:
+    """The members whose trajectory has a cost weight, under its name (`cost_weight_0.6`)."""
+    groups = _grouped(members, [fields["cost_weight"] for fields in extra])
+    groups.pop(None, None)
+    return {f"{COST_WEIGHT}{weight:g}": groups[weight] for weight in sorted(groups)}
 
 
 def _route_measures(members: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -174,19 +204,45 @@ def _route_measures(members: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return route_measures(routes, asked)
 
 
+def constant_metrics(
+    section: str, extra: Sequence[Mapping[str, Any]], sources: Sequence[str], table: CandidateTable
+) -> dict[str, float]:
+    """The router beside the best constant one and the oracles, over all data sources and for each.
+
+    `em` and `raw_cost` are the router's on the questions that the candidates were asked. Arguments as in
+    `routing_metrics`.
+    """
+    answers = [
+        ((source, fields["question_index"]), fields["reward_extra_info"]["em"], fields["reward_extra_info"]["raw_cost"])
+        for fields, source in zip(extra, sources, strict=True)
+    ]
+    metrics: dict[str, float] = {}
+    for name, members in _groups(section, answers, sources).items():
+        if found := compare(table, members):
+            own = {"em": found.router.em, "raw_cost": found.router.raw_cost, **found.as_metrics()}
+            metrics |= {f"{name}/{key}": value for key, value in own.items()}
+    return metrics
+
+
 def _groups(section: str, members: Sequence[_Member], sources: Sequence[str]) -> dict[str, list[_Member]]:
     """All of them under the section's name, and those of each data source under `<section>/<source>`."""
-    groups: dict[str, list[_Member]] = defaultdict(list)
-    for member, source in zip(members, sources, strict=True):
-        groups[section].append(member)
-        groups[f"{section}/{source}"].append(member)
+    names = [f"{section}/{source}" for source in sources]
+    return _grouped([*members, *members], [section] * len(members) + names)
+
+
+def _grouped(members: Sequence[_Member], names: Sequence[_Name]) -> dict[_Name, list[_Member]]:
+    """Those of the same name together."""
+    groups: dict[_Name, list[_Member]] = {}
+    for member, name in zip(members, names, strict=True):
+        groups.setdefault(name, []).append(member)
     return groups
 
 
 class ValidationMeasures:
     """What veRL does not measure of each validation, in a file each (`runs.read_validation_measures`).
 
-    These are the measures of routing and, where alpha is sampled, the curve over the cost weights.
+    These are the measures of routing and, where alpha is sampled, the curve over the cost weights; beside them stands
+    what the best constant router would have had, if the candidates were asked.
 
     A validation may come in several batches: the file is written anew with each, so that the last one leaves it whole
     before the trainer logs the validation.
@@ -197,6 +253,8 @@ class ValidationMeasures:
         self._step: int | None = None
         self._extra: list[Mapping[str, Any]] = []
         self._sources: list[str] = []
+        # Whole already: the candidates are asked first thing in this process.
+        self._table = read_table(constants_file(run_dir))
 
     def add(self, step: int, extra: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> None:
         """A batch of the validation at `step`; the arguments are those of `routing_metrics`."""
@@ -205,5 +263,7 @@ class ValidationMeasures:
         self._extra += extra
         self._sources += sources
         measures = routing_metrics("val", self._extra, self._sources)
-        measures |= cost_weight_metrics("val", self._extra, routing=True)
+        measures |= cost_curve_metrics(self._extra, self._sources, self._table)
+        if self._table is not None:
+            measures |= constant_metrics("val", self._extra, self._sources, self._table)
         write_text(validation_measures_file(self._run_dir, step), json.dumps(measures, indent=2) + "\n")

@@ -6,17 +6,17 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from router_r1.datasets import flashrag_file
-from router_r1.errors import ConfigError, validated
-from router_r1.pool import RoutingPool, load_pool
+from router_r1.errors import ConfigError
+from router_r1.pool import RoutingPool, dealer_of, load_pool
 from router_r1.prompts import load_template, render_messages
-from router_r1.rewards.rubric import RewardConfig
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world import question_files as data
 from router_r1.sim.world.facts import World
+from router_r1.training.configuration import reward_of
 
 
 def check(config: DictConfig) -> None:
@@ -42,8 +42,9 @@ def check(config: DictConfig) -> None:
 def write_questions(config: DictConfig, folder: Path) -> None:
     """Write `folder`/train.parquet and val.parquet as the resolved configuration wants them."""
     settings, sim = config.router_r1, config.router_r1.sim
-    render = partial(render_messages, load_template(settings.template), _pool(config))
-    weights = validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(settings.reward)).alphas
+    pool = _pool(config)
+    render, deal = partial(render_messages, load_template(settings.template), pool), dealer_of(pool, config.seed)
+    weights = reward_of(config).alphas
     if sim.qa_train:
         data.write_qa(
             folder,
@@ -55,6 +56,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
             seed=config.seed,
             render=render,
             cost_weights=weights,
+            deal=deal,
         )
     else:
         data.write_world(
@@ -66,6 +68,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
             two_hop_share=sim.two_hop_share,
             render=render,
             cost_weights=weights,
+            deal=deal,
         )
 
 

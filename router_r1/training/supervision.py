@@ -17,12 +17,14 @@ from pathlib import Path
 from rich.console import Console
 
 from router_r1 import processes, runs
+from router_r1.candidate_answers import left_to_ask
 from router_r1.exit_codes import ExitCode
 from router_r1.pool import load_pool
 from router_r1.printable import printable
 from router_r1.routing.preflight import preflight
 from router_r1.training import configuration as cfg
 from router_r1.training import report, simulation
+from router_r1.training.constants import questions_to_ask
 from router_r1.training.plan import TrainingPlan, describe, raise_refusal, trainer_environment
 from router_r1.training.trainer import ERROR_FILE
 
@@ -39,6 +41,7 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
         if plan.config.router_r1.sim.enabled:
             _prepare_world(plan, stack)
         cfg.check_data(cfg.resolve(plan.config))
+        _tell_of_constants(plan, console)
         config_file = plan.run_dir / "config.yaml"
         cfg.dump(plan.config, config_file)
         _write_facts(plan)
@@ -74,6 +77,15 @@ def _prepare_world(plan: TrainingPlan, stack: ExitStack) -> None:
     values = {"actor_rollout_ref.model.path": str(simulation.start_policy(resolved))}
     server = simulation.serve_pool(resolved, plan.run_dir / "pool_server.log")
     cfg.set_values(plan.config, values | {"router_r1.pool_base_url": stack.enter_context(server)})
+
+
+def _tell_of_constants(plan: TrainingPlan, console: Console) -> None:
+    questions = questions_to_ask(cfg.resolve(plan.config))
+    if left := len(left_to_ask(questions, runs.constants_file(plan.run_dir))):
+        console.print(
+            f"{len(questions)} validation questions are asked of every candidate first: {left} routes "
+            "(router_r1.constants.enabled=false leaves that out)"
+        )
 
 
 def _write_facts(plan: TrainingPlan) -> None:

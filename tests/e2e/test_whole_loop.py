@@ -11,6 +11,7 @@ import pytest
 
 from router_r1 import runs
 from router_r1.benchmark.records import read_records
+from router_r1.candidate_answers import read_answers
 from router_r1.training.report import validation_by_source
 from tests.doubles.commands import bench
 from tests.doubles.vllm_server import serving
@@ -72,6 +73,20 @@ def test_validation_runs_before_and_after_and_reports_every_measure_by_hop_count
         lines = (ppo.folder / "validation" / f"{step}.jsonl").read_text().splitlines()
         assert len(lines) == VALIDATION_QUESTIONS, "a question was dropped"
     assert f"validation before (step 0) and after (step {STEPS})" in ppo.resumed.out
+
+
+def test_a_validation_is_told_beside_what_its_candidates_alone_score(ppo):
+    answers = read_answers(runs.constants_file(ppo.folder))
+
+    assert len(answers) == VALIDATION_QUESTIONS * 8, "each candidate was asked each question once, and not again"
+    for step in (0, STEPS):
+        found = runs.read_validation_measures(ppo.folder, step)
+        assert found["val/em_above_constant"] == pytest.approx(found["val/em"] - found["val/best_constant_em"])
+        assert found["val/raw_cost"] == pytest.approx(
+            sum(row["raw_cost"] for row in validation_by_source(runs.read_metrics(ppo.folder)[step]).values()) / 2
+        )
+        assert "val/world_2hop/regret" in found
+    assert "EM above it" in ppo.resumed.out
 
 
 def test_the_cost_window_holds_the_training_trajectories_and_no_validation(ppo):

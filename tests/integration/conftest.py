@@ -123,7 +123,7 @@ class CandidateServer(JsonServer):
 class PolicyServer(JsonServer):
     """A served policy: asks Atlas-7B the question as it stands, then answers with what it was told.
 
-    It asks `experts` instead about the countries there.
+    It asks `experts` instead about the countries there; without a `candidate`, the first that the prompt offers.
 
     From `dies_after` requests on it refuses; with a `gate`, first turns wait there for each other; questions about a
     country in `held_back` wait until it is `let_go`.
@@ -137,7 +137,7 @@ class PolicyServer(JsonServer):
         self.models["data"] = [{"id": "policy", "object": "model", "root": str(folder), "max_model_len": 2000}]
         self.dies_after: int | None = None
         self.gate: threading.Barrier | None = None
-        self.candidate = "Atlas-7B"
+        self.candidate: str | None = "Atlas-7B"
         self.experts: dict[str, str] = {}
         self.held_back: set[str] = set()
         self.let_go = threading.Event()
@@ -157,7 +157,8 @@ class PolicyServer(JsonServer):
         if "<information>" not in context:
             if self.gate is not None:
                 self.gate.wait()
-            candidate = next((name for c, name in self.experts.items() if c in question), self.candidate)
+            asked = self.candidate or re.findall(r"Candidates: (.*?):", context)[-1]
+            candidate = next((name for c, name in self.experts.items() if c in question), asked)
             text = f"<think> Who knows? </think> <search> {candidate}: {question} </search>"
         else:
             text = f"<think> I was told. </think> <answer> {told[-1] if told else 'no idea'} </answer>"

@@ -10,12 +10,12 @@ from typing import Any
 from router_r1.datasets import (
     Question,
     Render,
-    drawn_weight,
-    question_row,
+    drawn_row,
     rows_from_flashrag,
     write_parquet,
 )
 from router_r1.errors import ConfigError
+from router_r1.pool import Dealer
 from router_r1.sim.world.facts import World
 
 Rows = list[dict[str, Any]]
@@ -31,25 +31,29 @@ def world_rows(
     *,
     render: Render,
     two_hop_share: float = 0.4,
+    deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> Rows:
     """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too.
 
-    Their kind is the domain of the hop to be resolved first. Each gets one of the cost weights, if there are any.
+    Their kind is the domain of the hop to be resolved first.
+
+    Args:
+        deal, cost_weights: what is drawn for each question (`drawn_row`).
     """
-    questions = world.generate(split, n, seed, two_hop_share)
-    weights = [drawn_weight(cost_weights, seed, index) for index in range(n)]
     return [
-        question_row(
+        drawn_row(
             Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
             data_source=f"world_{question.num_hops}hop",
             split=split,
             index=index,
-            messages=render(question.text, weight),
+            render=render,
             kind=question.hops[0].domain,
-            cost_weight=weight,
+            deal=deal,
+            cost_weights=cost_weights,
+            seed=seed,
         )
-        for index, (question, weight) in enumerate(zip(questions, weights, strict=True))
+        for index, question in enumerate(world.generate(split, n, seed, two_hop_share))
     ]
 
 
@@ -84,6 +88,7 @@ def qa_rows(
     render: Render,
     serves_as: str,
     skip: int = 0,
+    deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> Rows:
     """`n` real questions, the same number from each set (the first ones give one more where it does not divide).
@@ -92,14 +97,23 @@ def qa_rows(
         root: FlashRAG-layout folder.
         serves_as: what the rows serve for: "train" or "val".
         skip: leave out what a call for `skip` rows with the same seed takes.
-        cost_weights: each row gets one of them; none for rows without.
+        deal, cost_weights: what is drawn for each question (`drawn_row`).
     """
     rows: Rows = []
     for (dataset, split), share, taken in zip(sets, shares(n, len(sets)), shares(skip, len(sets)), strict=True):
         rows += rows_from_flashrag(
-            root, dataset, split, share, seed,
-            render=render, serves_as=serves_as, skip=taken, first_index=len(rows), cost_weights=cost_weights,
-        )  # fmt: skip
+            root,
+            dataset,
+            split,
+            share,
+            seed,
+            render=render,
+            serves_as=serves_as,
+            skip=taken,
+            first_index=len(rows),
+            deal=deal,
+            cost_weights=cost_weights,
+        )
     return rows
 
 
@@ -112,10 +126,11 @@ def write_world(
     seed: int,
     two_hop_share: float,
     render: Render,
+    deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with questions of the world; their paths."""
-    drawn = partial(world_rows, world, render=render, two_hop_share=two_hop_share, cost_weights=cost_weights)
+    drawn = partial(world_rows, world, render=render, two_hop_share=two_hop_share, deal=deal, cost_weights=cost_weights)
     return _write(out, train=drawn("train", train, seed), val=drawn("val", val, seed))
 
 
@@ -129,6 +144,7 @@ def write_qa(
     val: int,
     seed: int,
     render: Render,
+    deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with real questions; their paths.
@@ -143,7 +159,7 @@ def write_qa(
     """
     if shared := set(sets) & set(val_sets or ()):
         raise ConfigError("data sets", "", ":".join(min(shared)), "cannot both train and validate")
-    drawn = partial(qa_rows, root, render=render, cost_weights=cost_weights)
+    drawn = partial(qa_rows, root, render=render, deal=deal, cost_weights=cost_weights)
     return _write(
         out,
         train=drawn(sets, train, seed, serves_as="train"),

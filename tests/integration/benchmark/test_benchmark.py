@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from router_r1.datasets import write_parquet
 from tests.doubles.commands import bench as main
@@ -211,6 +212,92 @@ def test_a_policy_that_never_routes_is_told_from_one_that_chooses_by_the_questio
     for out, folder, cells in ((collapsed, first, ["1.000"] * 3), (chosen, second, ["0.600", "1.000", "0.571"])):
         assert ["share", "of", "the", "most", "used", *cells] in [line.split() for line in out.splitlines()]
         assert "share of the most used" in (folder / "report.html").read_text()
+
+
+# ---------------------------------------------------------------- beside the best constant
+
+
+def constants_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())["constants"]
+
+
+def test_a_router_is_told_beside_what_its_candidates_alone_would_score(bench, questions, candidates, policy):
+    """Both candidates know the capitals: whoever asks one of them for every question is as good for the same money."""
+    policy.experts = {"Italy": "Borealis-70B"}
+    code, out, _, folder = bench(questions, "--constants")
+    results = json.loads((folder / "results.json").read_text())
+    mean, easy = results["mean"], results["datasets"]["easy"]
+    assert code == 0
+    assert (mean["em"], mean["best_constant_em"], mean["em_above_constant"]) == (0.75, 0.75, 0.0)
+    assert (easy["oracle_em"], easy["regret"], results["datasets"]["wrong"]["oracle_em"]) == (1.0, 0.0, 0.5)
+    assert constants_of(folder)["candidates"]["Borealis-70B"] == {"em": 0.75, "raw_cost": 2.0}
+    assert [point["first"] for point in constants_of(folder)["hull"]] == ["nobody", "Atlas-7B"]
+    assert len(candidates.asked) == 7 + 2 * 7
+    assert ["EM", "above", "it", "+0.000", "+0.000", "+0.000"] in [line.split() for line in out.splitlines()]
+    assert "best constant at that cost" in (folder / "report.html").read_text()
+    assert (folder / "constants.png").read_bytes().startswith(b"\x89PNG")
+    rows = {row["dataset"]: row for row in csv.DictReader((folder / "results.csv").open())}
+    assert rows["mean"]["em_above_constant"] == "0.0"
+
+
+def test_a_router_that_asks_each_question_of_the_one_who_knows_is_above_the_best_constant(
+    bench, pool_file, candidates, policy, tmp_path
+):
+    """The one server tells its two candidates apart by how their queries are worded."""
+    pool = yaml.safe_load(pool_file.read_text())
+    for candidate, message in zip(pool["candidates"], ("A: {query}", "B: {query}"), strict=True):
+        candidate["message"] = message
+    pool_file.write_text(yaml.safe_dump(pool))
+    for country in ("France", "Italy"):
+        candidates.replies[f"A: {question_of(country)}"] = "It is Oslo."
+    for country in ("Spain", "Austria", "Poland"):
+        candidates.replies[f"B: {question_of(country)}"] = "It is Oslo."
+    policy.experts = {"France": "Borealis-70B", "Italy": "Borealis-70B"}
+    file = write_questions(tmp_path / "test.parquet", {"easy": RIGHT})
+    code, _, _, folder = bench(file, "--constants")
+    mean = json.loads((folder / "results.json").read_text())["mean"]
+    assert code == 0
+    assert (mean["em"], mean["raw_cost"], mean["oracle_em"]) == (1.0, 2.0, 1.0)
+    assert (mean["best_constant_em"], mean["em_above_constant"]) == (
+        pytest.approx(0.6),
+        pytest.approx(0.4),
+    )
+
+
+def test_real_candidates_are_not_asked_every_question_unless_that_is_wanted(bench, questions, candidates):
+    _, out, _, folder = bench(questions)
+    assert len(candidates.asked) == 7
+    assert "constants" not in json.loads((folder / "results.json").read_text())
+    assert "best constant" not in out
+
+
+def test_a_benchmark_of_too_many_failed_routes_says_nothing_of_the_candidates(bench, questions, candidates):
+    candidates.broken.add(question_of("France"))
+    code, out, _, folder = bench(questions, "--constants")
+    assert code == 0
+    assert "what the candidates alone would score is not known" in out
+    assert "em_above_constant" not in json.loads((folder / "results.json").read_text())["mean"]
+
+
+def test_a_finished_benchmark_asks_the_candidates_later_and_only_what_is_left(bench, questions, candidates, policy):
+    bench(questions)
+    before = len(policy.requests)
+    assert bench(questions, "--resume", "--constants")[0] == 0
+    asked = len(candidates.asked)
+    code, _, _, folder = bench(questions, "--resume", "--constants")
+    assert code == 0
+    assert (len(policy.requests), len(candidates.asked)) == (before, asked)
+    assert json.loads((folder / "results.json").read_text())["mean"]["em_above_constant"] == 0.0
+
+
+def test_runs_are_compared_by_what_they_are_above_the_best_constant(bench, questions, tmp_path, capfd):
+    folders = [bench(questions, *more, out=out)[3] for out, more in (("plain", []), ("asked", ["--constants"]))]
+    assert compare([*map(str, folders), "--out", str(tmp_path / "both")]) == 0
+    lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+    rows = {row["run"]: row for row in csv.DictReader((tmp_path / "both" / "comparison.csv").open())}
+    assert ["asked", "0.750", "2", "0.750", "+0.000", "0.750", "0.750", "0.000"] in lines
+    assert ["plain", "0.750", "2"] in lines
+    assert (rows["plain"]["em_above_constant"], rows["asked"]["em_above_constant"]) == ("", "0.0")
 
 
 def test_a_cached_reply_is_not_paid_again_and_costs_the_policy_as_much(bench, candidates, monkeypatch, tmp_path):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from router_r1.benchmark.records import appending, read_records
+from router_r1.atomic import appending
+from router_r1.benchmark.records import read_records
 from tests.doubles.commands import bench as main
 from tests.doubles.commands import captured
 from tests.integration.conftest import CAPITALS, CandidateServer, PolicyServer, write_model, write_pool, write_questions

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from router_r1.pool import Deal, draw_deal, load_pool
 from tests.doubles.commands import ask as main
 from tests.integration.conftest import question_of, write_pool
 
@@ -228,3 +229,47 @@ def test_a_setup_that_fails_ends_the_launcher_with_its_code(bare_project):
 @pytest.mark.parametrize("file", ["infer_vllm.py", "router_r1/__init__.py", "router_r1/launcher.py"])
 def test_any_python_from_3_8_on_can_read_the_launcher(project_root, file):
     assert ast.parse((project_root / file).read_text(), feature_version=(3, 8)).body
+
+
+# ---------------------------------------------------------------- a dealt pool
+
+
+@pytest.fixture
+def dealt_pool(pool_file):
+    """Two candidates under two of three names, in either order."""
+    with pool_file.open("a") as file:
+        file.write("deals: {names: [Nova, Lyra, Orion], sizes: [2, 2]}\n")
+    return load_pool(pool_file)
+
+
+@pytest.mark.parametrize("number", [None, 3])
+def test_of_a_dealt_pool_a_question_is_asked_of_one_deal_whose_names_are_shown(ask, policy, dealt_pool, number):
+    policy.candidate = None  # the first that is offered
+    deal = draw_deal(dealt_pool, 0, "val", number or 0)
+    first, second = deal.shown
+    code, out, _ = ask(*([] if number is None else ["--deal", str(number)]))
+    assert code == 0
+    assert f"Dealt: {first.name} ({first.candidate}), {second.name} ({second.candidate})\n" in out
+    assert f"<search> {first.name}: What is the capital of France? </search>" in out
+    assert f"{first.candidate}: 10 + 4 tokens" in out
+    assert "Answer: Paris" in out
+
+
+def test_for_machines_the_deal_stands_with_the_trajectory(ask, policy, dealt_pool):
+    policy.candidate = None
+    record = json.loads(ask("--json", "--deal", "1")[1])
+    deal = Deal.from_rows(record["candidates"], "record")
+    assert deal == draw_deal(dealt_pool, 0, "val", 1)
+    assert record["turns"][0]["route"]["candidate"] == deal.shown[0].candidate
+
+
+def test_a_deal_of_a_pool_that_is_not_dealt_is_refused(ask):
+    code, out, err = ask("--deal", "1")
+    assert (code, out) == (2, "")
+    assert "--deal = 1: is for a trained router and a pool with deals" in err
+
+
+def test_a_deal_below_the_first_is_refused(ask, dealt_pool):
+    code, _, err = ask("--deal", "-1")
+    assert code == 2
+    assert "--deal = -1: must be 0 or more" in err

@@ -142,6 +142,16 @@ def test_show_prints_the_prompt_and_counts_its_tokens(project_root, tmp_path, mo
     assert "in all\n  Atlas-7B: " in out
 
 
+def test_show_says_that_a_pool_is_dealt_and_shows_its_own_candidates(tmp_path, capfd):
+    pool = write_pool(tmp_path / "pool.yaml", "http://127.0.0.1:1/v1")
+    with pool.open("a") as file:
+        file.write("deals: {names: [Nova, Lyra, Orion], sizes: [1, 2]}\n")
+    assert main(["show", "--pool", str(pool), "--model", "tiny"]) == 0
+    out = capfd.readouterr().out
+    assert "Atlas-7B" in out
+    assert out.endswith("dealt: a question is offered 1 to 2 of these 2, by names such as Nova or Orion\n")
+
+
 def test_a_template_with_a_wrong_placeholder_is_refused(tmp_path, project_root, capfd):
     mine = tmp_path / "mine.txt"
     mine.write_text("{pool_inline} {questoin}")

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from router_r1 import ConfigError, Router, Status
+from router_r1 import ConfigError, Deal, Router, Shown, Status
 from router_r1.sim.world.facts import World
 from tests.doubles.commands import ask
 from tests.integration.conftest import CAPITALS, question_of
@@ -50,7 +50,19 @@ async def test_in_asynchronous_code_several_questions_are_worked_on_at_once(opti
     assert [trajectory.answer for trajectory in trajectories] == list(CAPITALS.values())
 
 
-async def test_in_a_notebook_whose_event_loop_is_running_plain_code_works_as_well(options):
+async def test_a_question_may_be_given_its_candidates_and_their_names(options, policy, candidates):
+    policy.candidate = "Nova"
+    deal = Deal((Shown("Lyra", "Atlas-7B"), Shown("Nova", "Borealis-70B")))
+    with Router.open(**options) as router:
+        trajectory = router.ask(question_of("France"), deal=deal)
+        with pytest.raises(ConfigError, match=r"candidates\[0\]\.candidate = 'Zeus-9B'"):
+            router.ask(question_of("France"), deal=Deal((Shown("Nova", "Zeus-9B"),)))
+    assert trajectory.answer == "Paris"
+    assert [route.candidate for route in trajectory.routes] == ["Borealis-70B"]
+    assert len(candidates.requests) == 1
+
+
+def test_in_a_notebook_whose_event_loop_is_running_plain_code_works_as_well(options):
     with Router.open(**options) as router:
         assert router.ask(question_of("Italy")).answer == "Rome"
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
-from router_r1.pool import Candidate, Price, RoutingPool
+from router_r1.datasets import Question, drawn_row, write_parquet
+from router_r1.errors import ConfigError
+from router_r1.pool import Candidate, Deal, Price, RoutingPool, Shown
+from router_r1.prompts import load_template, render_messages
+from router_r1.prompts.cost_words import cost_word
 from router_r1.protocol import STOP_STRINGS, Answer, Route, Search, Status, Trajectory, Turn
-from router_r1.rewards.rubric import score
+from router_r1.rewards.rubric import RewardConfig, Rubric, score
+from router_r1.rollout.exploration import ExplorationConfig
+from router_r1.rollout.loop import RolloutLimits
 from router_r1.training import agent_loop, sampler
+from tests.doubles.bpe_tokenizers import build_tokenizer
+from tests.doubles.rollout_doubles import TableDispatcher
 
 pytestmark = pytest.mark.slow  # importing veRL takes seconds
 
@@ -159,3 +172,167 @@ def test_the_measures_of_a_step_come_out_of_what_the_agent_loop_tells_of_its_tra
     metrics = sampler.routing_metrics("train", extra, ["nq"] * 3)
 
     assert (metrics["train/top_share"], metrics["train/kind_information"]) == (0.75, 1.0)
+
+
+# ---------------------------------------------------------------- a row that deals its candidates
+
+
+TOKENIZER = build_tokenizer()
+
+
+class Services(TableDispatcher):
+    """The run's shared actors, in process."""
+
+    pool = RoutingPool(
+        name="three",
+        candidates=tuple(
+            Candidate(name=n, model=n, price=Price(input=0, output=1), descriptor=f"d{n}", base_url="http://h/v1")
+            for n in ("A-7B", "B-7B", "C-7B")
+        ),
+    )
+
+    async def cost(self, trajectory: Trajectory, *, train: bool) -> float:
+        return 0.5
+
+
+class WritingServer:
+    """An engine that asks whomever it was made to name, else Nova, and answers with what it is told."""
+
+    async def generate(self, *, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Output:
+        context = TOKENIZER.decode(prompt_ids)
+        if forced := sampling_params.get("allowed_token_ids"):
+            return Output(forced, [-2.0])
+        if "<information>" in context:
+            text = "<think> I know. </think> <answer> Paris </answer>"
+        elif context.endswith("<search>"):
+            text = " Nova: Who? </search>"
+        else:
+            _, asked, written = context.rpartition("<search> ")
+            text = ": Who? </search>" if asked and written else "<think> Hm. </think> <search> Nova: Who? </search>"
+        end = min((text.index(s) + len(s) for s in sampling_params["stop"] if s in text), default=len(text))
+        ids = TOKENIZER.encode(text[:end], add_special_tokens=False)
+        return Output(ids, [-0.5] * len(ids))
+
+
+def loop_of(
+    monkeypatch: pytest.MonkeyPatch,
+    services: Services,
+    exploration: ExplorationConfig,
+    reward: RewardConfig | None = None,
+) -> Any:
+    """A loop with the parts that veRL gives it replaced at their edges: engine, shared actors, chat template."""
+    monkeypatch.setattr(agent_loop, "connect", lambda: services)
+    loop = object.__new__(agent_loop.RouterAgentLoop)
+    loop.loop, loop.tokenizer, loop.server_manager = asyncio.get_running_loop(), TOKENIZER, WritingServer()
+    loop.continuous_token_builder = SimpleNamespace(build_initial_tokens=lambda _: TOKENIZER.encode("Who?"))
+    loop.config = OmegaConf.create({"trainer": {"total_training_steps": 4}})
+    loop._limits, loop._rubric, loop._exploration = (
+        RolloutLimits(),
+        Rubric.from_config(reward or RewardConfig()),
+        exploration,
+    )
+    return loop
+
+
+DEAL = Deal((Shown("Nova", "C-7B"), Shown("Lyra", "A-7B")))
+
+
+def row_of(**extra: Any) -> dict[str, Any]:
+    return {
+        "extra_info": {"split": "train", "index": 0, **extra},
+        "raw_prompt": [],
+        "reward_model": {"ground_truth": {"target": ["Paris"]}},
+        "ability": "qa",
+        "data_source": "nq",
+        "uid": "g",
+        "session_id": 0,
+    }
+
+
+async def test_a_dealt_row_is_asked_by_shown_names_and_told_of_by_the_pools_own(monkeypatch):
+    services = Services()
+    loop = loop_of(monkeypatch, services, ExplorationConfig())
+
+    output = await loop.run({}, **row_of(candidates=DEAL.as_rows()))
+
+    assert "<search> Nova: Who? </search>" in TOKENIZER.decode(output.response_ids)
+    assert services.asked == [("C-7B", "Who?")]
+    assert output.extra_fields["first_candidate"] == "C-7B"
+    metrics = output.extra_fields["reward_extra_info"]
+    assert {key: value for key, value in metrics.items() if key.startswith("candidate/")} == {
+        "candidate/A-7B": 0.0,
+        "candidate/B-7B": 0.0,
+        "candidate/C-7B": 1.0,
+    }
+    assert (output.reward_score, metrics["invalid_searches"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("extra", [{}, {"candidates": None}])
+async def test_a_row_without_a_deal_is_asked_by_the_pools_own_names(monkeypatch, extra):
+    """With the column or, in a file of an earlier version, without it."""
+    services = Services()
+    loop = loop_of(monkeypatch, services, ExplorationConfig())
+
+    output = await loop.run({}, **row_of(**extra))
+
+    assert services.asked == []
+    assert output.extra_fields["reward_extra_info"]["invalid_searches"] == 1.0
+
+
+async def test_exploration_forces_those_whom_the_question_was_dealt_as_its_prompt_shows_them(monkeypatch):
+    services = Services()
+    loop = loop_of(monkeypatch, services, ExplorationConfig(dealt=1.0, choice="{name}"))
+
+    texts = []
+    for place in range(4):
+        row = row_of(candidates=DEAL.as_rows()) | {"session_id": place}
+        texts.append(TOKENIZER.decode((await loop.run({}, **row)).response_ids))
+
+    assert sorted(text.partition("<search> ")[2].partition(":")[0] for text in texts) == [
+        "Lyra",
+        "Lyra",
+        "Nova",
+        "Nova",
+    ]
+    assert sorted(candidate for candidate, _ in services.asked) == ["A-7B", "A-7B", "C-7B", "C-7B"]
+
+
+async def test_a_row_that_deals_somebody_whom_the_pool_lacks_is_refused(monkeypatch):
+    loop = loop_of(monkeypatch, Services(), ExplorationConfig())
+
+    with pytest.raises(ConfigError, match=r"^train row 0: candidates\[0\]\.candidate = 'Z-9B'"):
+        await loop.run({}, **row_of(candidates=[{"name": "Nova", "candidate": "Z-9B"}]))
+
+
+async def test_rows_of_a_data_file_are_scored_by_their_own_weight_and_asked_of_their_own_deal(monkeypatch, tmp_path):
+    """Two questions with alphas of 0 and 0.95, both right at a cost term of 0.5; Nova is another candidate for each."""
+    deals = [DEAL, Deal((Shown("Lyra", "C-7B"), Shown("Nova", "B-7B")))]
+    rows = [
+        drawn_row(
+            Question(f"train_{index}", "Who?", ("Paris",)),
+            data_source="nq",
+            split="train",
+            index=index,
+            render=partial(render_messages, load_template("qwen"), Services.pool),
+            deal=lambda _, index: deals[index],
+            cost_weights=(0.0, 0.95),
+        )
+        for index in range(2)
+    ]
+    write_parquet(rows, tmp_path / "train.parquet")
+    services = Services()
+    loop = loop_of(monkeypatch, services, ExplorationConfig(), RewardConfig(cost_coe="sampled"))
+
+    outputs = [
+        await loop.run({}, **row, raw_prompt=[], uid="g", session_id=0)
+        for row in pq.read_table(tmp_path / "train.parquet").to_pylist()
+    ]
+
+    assert services.asked == [("C-7B", "Who?"), ("B-7B", "Who?")]
+    rewards = {output.extra_fields["cost_weight"]: output.reward_score for output in outputs}
+    assert rewards == pytest.approx({0.0: 1.0, 0.95: 0.05 + 0.95 * 0.5})
+    assert [output.extra_fields["question_index"] for output in outputs] == [0, 1]
+    for row in rows:
+        (message,) = row["prompt"]
+        assert f"counts here: {cost_word(row['extra_info']['cost_weight'])} (" in message["content"]
+        assert "Nova" in message["content"]

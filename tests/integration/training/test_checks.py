@@ -18,8 +18,9 @@ from omegaconf import DictConfig
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from router_r1.datasets import parquet_schema, write_parquet
+from router_r1.datasets import Question, parquet_schema, question_row, write_parquet
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal, Shown
 from router_r1.prompts.cost_words import cost_word
 from router_r1.routing import RoutingConfig
 from router_r1.training import configuration as cfg
@@ -166,6 +167,21 @@ def test_a_data_file_that_does_not_exist_is_named(refusal, own_data):
 
 def test_validation_rows_that_say_they_are_training_rows_are_refused(refusal, own_data):
     assert "extra_info.split" in refusal(own_data | {"data.val_files": own_data["data.train_files"]})
+
+
+def test_questions_that_are_dealt_candidates_of_another_pool_are_refused_with_file_and_row(
+    refusal, own_data, questions
+):
+    train, _ = questions
+    item, messages = Question("1", "Who?", ("Me",)), [{"role": "user", "content": "Who?"}]
+    deals = [None, Deal((Shown("Nova", "A-7B"),)), Deal((Shown("Nova", "A-7B"), Shown("Lyra", "Z-9B")))]
+    rows = [
+        question_row(item, data_source="nq", split="train", index=index, messages=messages, deal=deal)
+        for index, deal in enumerate(deals)
+    ]
+    write_parquet(rows, train)
+
+    assert f"{train}: row 2: candidates[1].candidate = 'Z-9B': is no candidate of" in refusal(own_data)
 
 
 def test_an_empty_data_file_is_refused(refusal, own_data, questions):

@@ -20,11 +20,12 @@ from router_r1.datasets import (
     write_parquet,
 )
 from router_r1.errors import ConfigError
+from router_r1.pool import Deal, Shown
 
 GOOD = {"id": "test_0", "question": "who sang it", "golden_answers": ["Ada"]}
 
 
-def render(question, cost_weight=None):
+def render(question, *, deal=None, cost_weight=None):
     return [{"role": "user", "content": question}]
 
 
@@ -218,8 +219,8 @@ def test_a_file_of_an_earlier_version_which_has_no_cost_weights_can_be_used(tmp_
 def test_rows_carry_the_weight_that_was_drawn_for_them_and_their_prompt_tells_it(tmp_path):
     jsonl(tmp_path / "nq/train.jsonl", *good_rows(9))
 
-    def tell(question, weight):
-        return render(f"{question} {weight}")
+    def tell(question, *, deal, cost_weight):
+        return render(f"{question} {cost_weight}")
 
     rows = rows_from_flashrag(
         tmp_path, "nq", "train", 9, 3, render=tell, first_index=100, cost_weights=(0.0, 0.6, 0.95)
@@ -251,6 +252,70 @@ def test_a_cost_weight_that_is_none_is_refused(tmp_path, weight):
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "val.parquet")
     with pytest.raises(ConfigError, match=r"row 0: extra_info.cost_weight = .*: must be a number in \[0, 1\]"):
         check_cost_weights(tmp_path / "val.parquet")
+
+
+# ---------------------------------------------------------------- deals
+
+
+DEAL = Deal((Shown("Nova", "Atlas-8B"), Shown("Lyra", "Omni-72B", "film")))
+
+
+def make_dealt_row(index):
+    item = Question(f"test_{index}", "who sang it", ("Ada",))
+    return question_row(item, data_source="nq", split="val", index=index, messages=render("who sang it?"), deal=DEAL)
+
+
+def test_a_row_keeps_its_deal_and_another_has_none(tmp_path):
+    path = tmp_path / "val.parquet"
+    write_parquet([make_dealt_row(0), make_row(1)], path)
+    dealt, whole = [row["extra_info"]["candidates"] for row in pq.read_table(path).to_pylist()]
+    assert Deal.from_rows(dealt, "row 0") == DEAL
+    assert whole is None
+    assert check_parquet(path) == {"val"}
+
+
+@pytest.mark.parametrize("left_out", [(), ("descriptor",)])
+def test_a_file_without_the_column_or_without_descriptors_in_it_passes(tmp_path, left_out):
+    """Files of earlier versions, and of other writers."""
+    row = make_dealt_row(0)
+    if left_out:
+        for entry in row["extra_info"]["candidates"]:
+            del entry["descriptor"]
+    else:
+        del row["extra_info"]["candidates"]
+    path = tmp_path / "val.parquet"
+    pq.write_table(pa.Table.from_pylist([row]), path)
+    assert check_parquet(path) == {"val"}
+
+
+def test_a_column_of_deals_without_the_candidates_is_refused(tmp_path):
+    row = make_dealt_row(0)
+    for entry in row["extra_info"]["candidates"]:
+        del entry["candidate"]
+    path = tmp_path / "val.parquet"
+    pq.write_table(pa.Table.from_pylist([row]), path)
+    with pytest.raises(ConfigError, match=r"extra_info\.candidates\.candidate: is missing"):
+        check_parquet(path)
+
+
+def test_real_questions_are_dealt_by_what_they_serve_for_and_their_place_in_the_file(tmp_path):
+    jsonl(tmp_path / "nq/dev.jsonl", *good_rows(3))
+    asked = []
+
+    def deal(split, index):
+        asked.append((split, index))
+        return DEAL
+
+    def render(question, *, deal, cost_weight):
+        return [{"role": "user", "content": f"{deal.as_rows()[0]['name']}? {question}"}]
+
+    rows = rows_from_flashrag(tmp_path, "nq", "dev", 3, 0, render=render, serves_as="val", first_index=7, deal=deal)
+    assert asked == [("val", 7), ("val", 8), ("val", 9)]
+    assert all(row["extra_info"]["candidates"] == DEAL.as_rows() for row in rows)
+    assert all(row["prompt"][0]["content"].startswith("Nova?") for row in rows)
+
+
+# ---------------------------------------------------------------- no question file
 
 
 def test_what_is_no_question_file_is_refused(tmp_path):

@@ -77,17 +77,17 @@ def test_the_lookup_form_has_descriptors_first_so_that_a_copy_of_one_leads_to_th
 @pytest.mark.parametrize(("weight", "word"), [(None, "nothing"), (0, "nothing"), (0.6, "much"), (1.0, "most")])
 def test_a_prompt_says_how_much_cost_counts_where_its_template_wants_it(weight, word):
     template = Template("t", "{pool_inline}|{cost_weight}|{question}")
-    [message] = render_messages(template, POOL, "Why?", weight)
+    [message] = render_messages(template, POOL, "Why?", cost_weight=weight)
     assert f"|{word}|" in message["content"]
     assert template.tells_cost_weight
     silent = Template("t", "{pool_inline}{question}")
     assert not silent.tells_cost_weight
-    assert render_messages(silent, POOL, "Why?", weight) == render_messages(silent, POOL, "Why?")
+    assert render_messages(silent, POOL, "Why?", cost_weight=weight) == render_messages(silent, POOL, "Why?")
 
 
 @pytest.mark.parametrize("name", ["qwen", "llama"])
 def test_a_large_template_explains_the_word_for_cost_by_the_scale_of_all_words(name):
-    [message] = render_messages(load_template(name), POOL, "Why?", 0.8)
+    [message] = render_messages(load_template(name), POOL, "Why?", cost_weight=0.8)
     assert f"more (on the scale {', '.join(LEVELS.values())})" in message["content"]
 
 

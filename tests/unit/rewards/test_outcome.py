@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.rewards.outcome import exact_match, f1_score, normalize_answer
+from router_r1.rewards.outcome import exact_match, f1_score, holds_answer, normalize_answer
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,35 @@ def test_where_normalisation_leaves_nothing_the_raw_strings_decide(metric, answe
 )
 def test_yes_no_and_noanswer_are_never_partly_right(answer, golden, expected):
     assert f1_score(answer, [golden]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "golden", "expected"),
+    [
+        ("The answer is Jane Austen.", ["Jane Austen"], 1.0),
+        ("the answer is JANE  the austen!", ["Jane Austen"], 1.0),
+        ("It was Jane, not Austen.", ["Jane Austen"], 0.0),
+        ("It was Janet Austen.", ["Jane Austen", "Austen"], 1.0),
+        ("Austenland.", ["Austen"], 0.0),
+        ("In 1815.", ["18"], 0.0),
+        ("Yes, both are.", ["yes"], 1.0),
+        ("Yes and no.", ["yes"], 0.0),
+        ("Nobody knows.", ["no"], 0.0),
+        ("", ["Paris"], 0.0),
+        ("Paris", [], 0.0),
+        ("A note.", ["A"], 0.0),
+        ("a", ["A"], 1.0),
+    ],
+)
+def test_a_reply_is_right_if_it_holds_a_golden_answer_as_a_whole_phrase(text, golden, expected):
+    assert holds_answer(text, golden) == expected
+
+
+@given(st.text(), st.text(), st.text())
+def test_what_matches_exactly_is_held_and_stays_so_with_words_around_it(answer, before, after):
+    assert holds_answer(answer, [answer]) == 1.0
+    if normalize_answer(answer) not in ("", "yes", "no", "noanswer"):
+        assert holds_answer(f"{before} {answer} {after}", [answer]) == 1.0
 
 
 def test_f1_counts_repeated_tokens_as_often_as_they_occur():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_r1.errors import ConfigError, validated
+from router_r1.pool import Deal, Shown
 from router_r1.protocol import Status
 from router_r1.rewards.cost import CostWindow, trajectory_cost
 from router_r1.rewards.rubric import RewardConfig, Rubric, score
@@ -262,6 +263,33 @@ def test_candidates_are_counted_by_canonical_name_and_all_of_the_pool_appear(poo
         "candidate/Mixtral-8x22B": 1.0,
         "candidate/Gemma-2-27B": 0.0,
     }
+
+
+DEAL = Deal((Shown("Nova", QWEN), Shown("Lyra", "Gemma-2-27B")))
+ASK_NOVA = ASK.replace(QWEN, "Nova")
+
+
+def test_of_a_dealt_question_shown_names_are_valid_and_the_pools_own_are_counted(pool):
+    reward = score(trajectory(routed(ASK_NOVA, to=QWEN), said(TELL)), ["Paris"], pool=pool, cost=0.5, deal=DEAL)
+    assert (reward.format_error, reward.invalid_searches, reward.reward) == ("", 0, 1.0)
+    assert reward.candidates == {QWEN: 1, "Mixtral-8x22B": 0, "Gemma-2-27B": 0}
+
+
+def test_of_a_dealt_question_a_candidates_own_name_is_that_of_nobody(pool):
+    reward = score(trajectory(refused(ASK), said(TELL)), ["Paris"], pool=pool, cost=0.5, deal=DEAL)
+    assert reward.format_error.startswith("invalid search")
+    assert reward.invalid_searches == 1
+
+
+def test_of_a_dealt_question_a_query_that_is_only_the_shown_name_asks_nothing(pool):
+    turn = routed("<think> a </think> <search> Nova: Nova </search>", to=QWEN)
+    reward = score(trajectory(turn, said(TELL)), ["Paris"], pool=pool, cost=0.5, deal=DEAL)
+    assert reward.format_error == "invalid search: the query is only the candidate's name"
+
+
+def test_a_term_sees_the_candidates_that_were_offered(pool):
+    rubric = Rubric({"offered": lambda pool: float(pool.names == ("Nova", "Lyra"))})
+    assert rubric.score(trajectory(said(TELL)), ["Paris"], pool=pool, cost=0.5, deal=DEAL).reward == 1.0
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from router_r1.pool.schema import Candidate, Price, RoutingPool
+from router_r1.pool import Candidate, Deal, Price, RoutingPool, Shown
 from router_r1.protocol import STOP_STRINGS
-from router_r1.rollout.exploration import Choice, ExplorationConfig, ExploringPolicy, dealt_candidate
+from router_r1.rollout.exploration import Choice, ExplorationConfig, ExploringPolicy, choice_text, dealt_candidate
 from router_r1.rollout.policy import Generation
 from tests.doubles.bpe_tokenizers import build_tokenizer
 
@@ -21,8 +21,8 @@ HEAD, MARKER, TAIL = "<think> Who knows? </think> ", "<search>", ": What is the 
 NAMES = ("Atlas-7B", "Atlas-7B-Instruct", "Borealis-70B", "Pico-1B")
 
 
-def pool_of(*names: str) -> RoutingPool:
-    common = {"descriptor": "d", "base_url": "http://127.0.0.1:9/v1", "price": Price(input=1, output=1)}
+def pool_of(*names: str, descriptor: str = "d") -> RoutingPool:
+    common = {"descriptor": descriptor, "base_url": "http://127.0.0.1:9/v1", "price": Price(input=1, output=1)}
     return RoutingPool(name="p", candidates=tuple(Candidate(name=n, model=n.lower(), **common) for n in names))
 
 
@@ -36,8 +36,8 @@ def encode(text: str) -> list[int]:
 class Writer:
     """Would write one text, asking `favourite`; goes on as well after another name. Every token has log-prob -0.5."""
 
-    def __init__(self, favourite: str = "Atlas-7B", text: str | None = None) -> None:
-        self.favourite, self.text = favourite, text
+    def __init__(self, favourite: str = "Atlas-7B", text: str | None = None, *, in_pieces: bool = False) -> None:
+        self.favourite, self.text, self.in_pieces = favourite, text, in_pieces
         self.forced: list[int] = []
 
     async def generate(self, token_ids, *, max_tokens, stop, request_id):
@@ -51,7 +51,8 @@ class Writer:
         else:
             rest = TAIL
         end = min((rest.index(s) + len(s) for s in stop if s in rest), default=len(rest))
-        ids = encode(rest[:end])[:max_tokens]
+        pieces = rest[:end] if self.in_pieces else [rest[:end]]
+        ids = [i for piece in pieces for i in encode(piece)][:max_tokens]
         return Generation(ids, "length" if len(ids) == max_tokens else "stop", [-0.5] * len(ids))
 
     async def force(self, token_ids, token_id, *, request_id):
@@ -59,8 +60,9 @@ class Writer:
         return Generation([token_id], "length", [-2.0])
 
 
-def explore(policy: Writer, deal: str | None, marker: str = MARKER) -> ExploringPolicy:
-    return ExploringPolicy(policy, tokenizer=TOKENIZER, pool=POOL, marker=marker, deal=lambda: deal)
+def explore(policy: Writer, deal: str | None, marker: str = MARKER, **settings) -> ExploringPolicy:
+    given = {"pool": POOL, **settings}
+    return ExploringPolicy(policy, tokenizer=TOKENIZER, marker=marker, deal=lambda: deal, **given)
 
 
 async def turn_of(policy: ExploringPolicy, max_tokens: int = 200) -> Generation:
@@ -123,6 +125,63 @@ async def test_the_choice_may_come_before_the_search():
     exploring = explore(Writer(), "Pico-1B", marker=" </think>")
     turn = await turn_of(exploring)
     assert TOKENIZER.decode(turn.token_ids).startswith("<think> Who knows? </think> Pico-1B")
+
+
+async def test_a_choice_is_found_whatever_tokens_it_is_written_in():
+    exploring = explore(Writer("Atlas-7B", in_pieces=True), None)
+    turn = await turn_of(exploring)
+    assert len(turn.token_ids) > len(encode(f"{HEAD}{MARKER} Atlas-7B{TAIL}"))
+    assert exploring.choice == Choice("Atlas-7B", -0.5 * len(" Atlas-7B"), is_dealt=False)
+
+
+# ---------------------------------------------------------------- a choice of more than the name
+
+DEALT = Deal(
+    (Shown("Nova", "Pico-1B", "film"), Shown("Lyra", "Atlas-7B", "music and art"), Shown("No", "Borealis-70B"))
+)
+WITH_DESCRIPTORS = {"pool": DEALT.pool(pool_of(*NAMES, descriptor="all")), "form": "{descriptor} {name}"}
+
+
+@pytest.mark.parametrize(("name", "text"), [("Nova", "film Nova"), ("Lyra", "music and art Lyra"), ("No", "all No")])
+async def test_all_of_a_choice_is_forced_and_its_log_prob_is_the_sum_over_its_tokens(name, text):
+    exploring = explore(writer := Writer(), name, **WITH_DESCRIPTORS)
+    turn = await turn_of(exploring)
+    assert TOKENIZER.decode(turn.token_ids) == f"{HEAD}{MARKER} {text}{TAIL}"
+    assert TOKENIZER.decode(writer.forced) == f" {text}"
+    assert exploring.choice == Choice(name, -2.0 * len(writer.forced), is_dealt=True)
+
+
+@pytest.mark.parametrize(("name", "text"), [("Nova", "film Nova"), ("Lyra", "music and art Lyra"), ("No", "all No")])
+async def test_a_choice_of_its_own_is_found_by_all_of_its_text(name, text):
+    exploring = explore(Writer(text), None, **WITH_DESCRIPTORS)
+    await turn_of(exploring)
+    assert exploring.choice == Choice(name, -0.5 * len(encode(f" {text}")), is_dealt=False)
+
+
+@pytest.mark.parametrize("text", ["Nova", "music Nova", "film Pico-1B", "film Novas", "film"])
+async def test_a_name_under_another_descriptor_or_without_one_is_no_choice(text):
+    exploring = explore(Writer(text), None, **WITH_DESCRIPTORS)
+    await turn_of(exploring)
+    assert exploring.choice is None
+
+
+def test_braces_in_a_descriptor_are_text():
+    (candidate,) = pool_of("Nova", descriptor="{name} {x}").candidates
+    assert choice_text("{descriptor}: {name}", candidate) == "{name} {x}: Nova"
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ("{descriptor}", r"must hold \{name\}"),
+        ("name", r"must hold \{name\}"),
+        ("{model} {name}", r"unknown placeholder \{model\}; known are \{name\}, \{descriptor\}"),
+        ("{} {name}", r"unknown placeholder \{\}"),
+    ],
+)
+def test_a_form_without_the_name_or_with_another_placeholder_is_refused(form, told):
+    with pytest.raises(ValidationError, match=told):
+        ExplorationConfig(choice=form)
 
 
 # ---------------------------------------------------------------- a group, and a run

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_r1.errors import ConfigError
-from router_r1.pool.schema import Candidate, Price, RoutingPool
+from router_r1.pool import Candidate, Deal, Price, RoutingPool, Shown
 from router_r1.protocol import InvalidSearch, Search, Status
 from router_r1.rollout.loop import PromptTooLongError, RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Generation
@@ -40,7 +40,9 @@ def size(text):
     return len(TOKENIZER.encode(text, add_special_tokens=False))
 
 
-async def roll(script, *, dispatcher=None, tokenizer=TOKENIZER, prompt=PROMPT, request_id="r0", policy=None, **limits):
+async def roll(
+    script, *, dispatcher=None, tokenizer=TOKENIZER, prompt=PROMPT, request_id="r0", policy=None, deal=None, **limits
+):
     policy = policy or ScriptedPolicy(tokenizer, script)
     trajectory = await run_trajectory(
         prompt,
@@ -50,6 +52,7 @@ async def roll(script, *, dispatcher=None, tokenizer=TOKENIZER, prompt=PROMPT, r
         tokenizer=tokenizer,
         limits=RolloutLimits(**limits),
         request_id=request_id,
+        deal=deal,
     )
     return trajectory, policy
 
@@ -441,3 +444,48 @@ def test_whatever_is_said_the_records_align_and_no_budget_is_exceeded(script, re
         assert bool(turn.route) <= isinstance(turn.action, Search)
         if isinstance(turn.action, Search | InvalidSearch):
             assert bool(turn.observation) or turn is trajectory.turns[-1]
+
+
+# ---------------------------------------------------------------- deals
+
+DEAL = Deal((Shown("Nova", "Borealis-70B"), Shown("Lyra", "Atlas-7B")))
+
+
+async def test_a_shown_name_asks_the_pools_own_candidate_and_the_text_keeps_the_shown_one():
+    dispatcher = TableDispatcher({"Who?": "It is Me."})
+    script = ["<think> a </think> <search> nova: Who? </search>", ANSWER]
+    trajectory, _ = await roll(script, dispatcher=dispatcher, deal=DEAL)
+    assert dispatcher.asked == [("Borealis-70B", "Who?")]
+    assert [route.candidate for route in trajectory.routes] == ["Borealis-70B"]
+    assert trajectory.turns[0].action == Search("nova", "Who?")
+    assert "Borealis" not in trajectory.text
+
+
+@pytest.mark.parametrize("written", ["Borealis-70B", "borealis-70b", "atlas", "Atlas-7B"])
+async def test_the_pools_own_names_ask_nobody_and_the_policy_is_told_the_shown_ones(written):
+    dispatcher = TableDispatcher()
+    trajectory, _ = await roll([f"<search> {written}: Who? </search>", ANSWER], dispatcher=dispatcher, deal=DEAL)
+    assert (dispatcher.asked, trajectory.routes) == ([], [])
+    assert trajectory.turns[0].invalid_reason == f"there is no candidate named {written!r}"
+    assert "Candidates: Nova, Lyra " in trajectory.turns[0].observation
+
+
+async def test_a_failed_route_is_told_by_the_shown_name():
+    dispatcher = TableDispatcher(failing=frozenset({"Who?"}))
+    trajectory, _ = await roll(["<search> Lyra: Who? </search>", ANSWER], dispatcher=dispatcher, deal=DEAL)
+    assert "No information could be had from Lyra." in trajectory.turns[0].observation
+    assert trajectory.routes[0].candidate == "Atlas-7B"
+
+
+async def test_names_of_the_pool_that_a_deal_gives_to_others_mean_those():
+    dispatcher = TableDispatcher()
+    swapped = Deal((Shown("Atlas-7B", "Borealis-70B"), Shown("Borealis-70B", "Atlas-7B")))
+    await roll([ASK, ANSWER], dispatcher=dispatcher, deal=swapped)
+    assert [candidate for candidate, _ in dispatcher.asked] == ["Borealis-70B"]
+
+
+async def test_a_deal_of_another_pool_is_refused_before_anything_is_generated():
+    policy = ScriptedPolicy(TOKENIZER, [ANSWER])
+    with pytest.raises(ConfigError, match=r"candidates\[0\]\.candidate = 'Zeus-9B'"):
+        await roll([], policy=policy, deal=Deal((Shown("Nova", "Zeus-9B"),)))
+    assert policy.contexts == []

@@ -3,8 +3,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from router_r1.datasets import check_cost_weights, check_parquet, parquet_schema
+from router_r1.pool import Deal, draw_deal, load_pool
+from router_r1.project_files import pool_file
+from router_r1.prompts import load_template, render_messages
 from router_r1.prompts.cost_words import cost_word
 from router_r1.sim.world.facts import World
 from tests.doubles.commands import sim as main
@@ -77,6 +81,30 @@ def test_both_files_have_cost_weights_evenly_spread_over_their_questions(flashra
         assert Counter(row["extra_info"]["cost_weight"] for row in rows) == {0.0: each, 0.4: each, 0.95: each}
         for row in rows:
             assert f"Cost counts {cost_word(row['extra_info']['cost_weight'])}." in row["prompt"][0]["content"]
+
+
+@pytest.fixture
+def dealt_pool(tmp_path):
+    """The simulated pool, dealt in threes and fours."""
+    pool = yaml.safe_load(pool_file("sim").read_text())
+    pool["deals"] = {"names": ["Nova", "Lyra", "Orion", "Vega", "Mira"], "sizes": [3, 4]}
+    file = tmp_path / "dealt.yaml"
+    file.write_text(yaml.safe_dump(pool))
+    return file
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_with_a_dealt_pool_every_question_offers_a_deal_of_its_own(flashrag_root, dealt_pool, tmp_path, real):
+    qa = ["--qa", str(flashrag_root)] if real else []
+    sizes = ["--train", "20", "--val", "10"]
+    assert main(["data", "--out", str(tmp_path), "--seed", "3", "--pool", str(dealt_pool), *sizes, *qa]) == 0
+    pool, template = load_pool(dealt_pool), load_template("tiny")
+    for split in ("train", "val"):
+        rows = read(tmp_path / f"{split}.parquet")
+        deals = [Deal.from_rows(row["extra_info"]["candidates"], "row") for row in rows]
+        assert deals == [draw_deal(pool, 3, split, index) for index in range(len(rows))]
+        for row, deal in zip(rows, deals, strict=True):
+            assert row["prompt"] == render_messages(template, deal.pool(pool), row["extra_info"]["question"])
 
 
 VAL_SETS = ("--val-sets", "nq:test,hotpotqa:dev")

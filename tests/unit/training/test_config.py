@@ -183,10 +183,17 @@ def test_exploration_in_the_world_is_two_overrides(changed):
     cfg.check_settings(changed(router_r1__exploration__dealt=1.0, router_r1__exploration__tau=0.1))
 
 
+def test_a_choice_that_begins_with_the_descriptor_is_another(changed):
+    form = "{descriptor} {name}"
+    cfg.check_settings(changed(router_r1__exploration__dealt=1.0, router_r1__exploration__choice=form))
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
         ({"router_r1__exploration__dealt": 2.0}, "router_r1.exploration"),
+        ({"router_r1__exploration__choice": "{descriptor}"}, r"router_r1.exploration: choice .*must hold \{name\}"),
+        ({"router_r1__exploration__choice": "{model} {name}"}, r"unknown placeholder \{model\}"),
         ({"actor_rollout_ref__rollout__logprobs_mode": "processed_logprobs"}, "logprobs_mode"),
         ({"actor_rollout_ref__rollout__temperature": 0.7}, "logprobs_mode"),
         ({"trainer__total_training_steps": None}, "trainer.total_training_steps"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from router_r1 import runs
 from router_r1.training import report
 
 
@@ -27,6 +29,27 @@ def routing(section: str, share: float) -> dict[str, float]:
         f"{section}/effective_candidates": 2.0,
         f"{section}/kind_information": 0.5,
     }
+
+
+def against_constants(section: str, above: float) -> dict[str, float]:
+    measures = {"best_constant_em": 0.7, "em_above_constant": above, "oracle_em": 0.9, "regret": 0.2 - above}
+    measures |= {"kind_oracle_em": 0.8, "em": 0.7 + above, "raw_cost": 10.0}
+    return {f"{section}/{name}": value for name, value in measures.items()}
+
+
+def write_answers(run_dir: Path, **right: str) -> None:
+    """What candidates said to the validation questions: candidate -> 1 or 0 for each question."""
+    file = runs.constants_file(run_dir)
+    file.parent.mkdir(exist_ok=True)
+    rows = [
+        {
+            "data_source": "nq", "index": index, "kind": "nq", "offered": len(right), "candidate": name,
+            "em": float(em), "f1": 0.5, "raw_cost": 27.0, "spend_usd": 0.0, "failed": False,
+        }
+        for name, ems in right.items()
+        for index, em in enumerate(ems)
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def shared(routes: float = 1.0, **candidates: float) -> dict[str, float]:
@@ -74,13 +97,37 @@ def test_a_line_of_a_validation_tells_the_share_of_the_most_used_candidate(tmp_p
     assert line == "validation at step 0: nq EM 0.500 raw cost 10.0 · top share 0.99"
 
 
+def test_a_line_of_a_validation_tells_what_the_best_constant_has_for_the_same_money(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "metrics" / "0.jsonl").write_text(json.dumps({"step": 0, "data": validation("nq", 0.5)}) + "\n")
+    measures = routing("val", 0.99) | against_constants("val", -0.125)
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(measures))
+
+    (line,) = report.StepLines(tmp_path / "metrics" / "0.jsonl", total_steps=40).new()
+
+    assert line.endswith("top share 0.99 · best constant at that cost EM 0.700, so -0.125 · oracle 0.900")
+
+
+def test_a_line_of_a_validation_says_so_if_the_candidates_were_asked_in_vain(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "metrics" / "0.jsonl").write_text(json.dumps({"step": 0, "data": validation("nq", 0.5)}) + "\n")
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(routing("val", 0.99)))
+    runs.constants_file(tmp_path).write_text("")
+
+    (line,) = report.StepLines(tmp_path / "metrics" / "0.jsonl", total_steps=40).new()
+
+    assert line.endswith("top share 0.99 · best constant not known (train.log says why)")
+
+
 # ---------------------------------------------------------------- one candidate for everything
 
 HELP = "docs/training.md#when-every-route-goes-to-one-candidate"
 
 
 def warnings_after(*steps: dict[str, float]) -> list[str]:
-    watch = report.CollapseWatch()
+    watch = report.CollapseWatch(Path("nowhere"))
     return [watch.after(step) for step in steps]
 
 
@@ -96,6 +143,20 @@ def test_a_run_whose_routes_all_go_to_one_candidate_says_so_once_after_five_step
 
     assert shown[1] == f"99 % of the routes of the last 5 steps go to B: see {HELP}"
     assert len(shown) == 8 + 1, "it is told once"
+
+
+def test_a_warning_says_what_that_candidate_alone_would_score_where_it_is_known(tmp_path):
+    write_answers(tmp_path, A="0000", B="1110")
+    watch = report.CollapseWatch(tmp_path)
+    steps = [shared(A=0.0, B=1.0) | {"train/em": em, "train/raw_cost": 35.0} for em in (0.5, 0.7, 0.75, 0.75, 0.75)]
+
+    *_, warning = [watch.after(step) for step in [shared(A=1.0, B=0.0), *steps]]
+
+    assert warning == (
+        "100 % of the routes of the last 5 steps go to B. B alone would score EM 0.75 on the validation questions at a "
+        "raw cost of 27; the router had 0.69 at 35 in these steps. router_r1.exploration.dealt=1.0 "
+        f"router_r1.exploration.tau=0.1 keeps it trying: see {HELP}"
+    )
 
 
 def test_the_place_that_a_warning_names_is_there(project_root):
@@ -209,3 +270,43 @@ def test_closing_shows_routing_before_and_after_where_it_was_measured(tmp_path):
     (over_all,) = [line for line in console.export_text().splitlines() if "0.250 → 0.625" in line]
     assert over_all.split()[1] == "all"
     assert json.loads((tmp_path / "summary.json").read_text())["validation"]["2"]["mean"]["kind_information"] == 0.5
+
+
+def test_closing_tells_what_can_be_had_without_looking_at_the_question_where_the_candidates_were_asked(tmp_path):
+    write_answers(tmp_path, A="0000", B="1110")
+    (tmp_path / "metrics").mkdir()
+    rows = [(0, validation("nq", 0.3)), (2, training(0.6) | validation("nq", 0.9))]
+    (tmp_path / "metrics" / "0.jsonl").write_text("".join(json.dumps({"step": s, "data": d}) + "\n" for s, d in rows))
+    for step, above in ((0, -0.125), (2, 0.0625)):
+        measured = {key: x for part in ("val", "val/nq") for key, x in against_constants(part, above).items()}
+        measured |= routing("val", 0.5) | routing("val/nq", 0.5)
+        (tmp_path / "validation" / f"{step}.json").write_text(json.dumps(measured))
+    console = Console(record=True, width=160)
+
+    report.close(tmp_path, console)
+
+    text = console.export_text()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert "-0.125 → 0.062" in text
+    assert "best constant at that cost" in text
+    assert summary["validation"]["2"]["mean"]["em_above_constant"] == 0.0625
+    assert summary["constants"]["candidates"]["B"] == {"em": 0.75, "raw_cost": 27.0}
+    assert [point["first"] for point in summary["constants"]["hull"]] == ["nobody", "B"]
+
+
+def test_a_data_source_of_which_no_question_was_asked_of_the_candidates_has_no_figure_of_them(tmp_path):
+    """As with router_r1.constants.max_questions=1."""
+    for folder in ("metrics", "validation"):
+        (tmp_path / folder).mkdir()
+    record = {"step": 0, "data": validation("nq", 0.3) | validation("a", 0.5)}
+    (tmp_path / "metrics" / "0.jsonl").write_text(json.dumps(record) + "\n")
+    measured = {key: x for part in ("val", "val/nq") for key, x in against_constants(part, 0.25).items()}
+    measured |= {key: x for part in ("val", "val/nq", "val/a") for key, x in routing(part, 0.5).items()}
+    (tmp_path / "validation" / "0.json").write_text(json.dumps(measured))
+    console = Console(record=True, width=160)
+
+    report.close(tmp_path, console)
+
+    rows = json.loads((tmp_path / "summary.json").read_text())["validation"]["0"]
+    assert [row.get("em_above_constant") for row in rows.values()] == [None, 0.25, 0.25]
+    assert (tmp_path / "curves.png").exists()

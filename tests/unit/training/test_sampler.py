@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from decimal import Decimal
 
@@ -127,6 +128,70 @@ def test_a_validation_has_the_measures_of_routing_of_each_cost_weight_too(tmp_pa
     assert (found["val/cost_weight_0/raw_cost"], found["val/cost_weight_0.95/routes"]) == (4.0, 0.5)
     assert (found["val/cost_weight_0/top_share"], found["val/cost_weight_0/kind_information"]) == (0.5, 1.0)
     assert (found["val/cost_weight_0.95/top_share"], found["val/top_share"]) == (1.0, 0.6)
+
+
+# ---------------------------------------------------------------- beside the best constant
+
+
+def answer(index: int, em: float, raw_cost: float) -> dict[str, object]:
+    """What the agent loop tells of a trajectory of this question."""
+    own = fields("film", "a")
+    return {
+        **own,
+        "question_index": index,
+        "reward_extra_info": own["reward_extra_info"] | {"em": em, "raw_cost": raw_cost},
+    }
+
+
+def asked(source: str, index: int, candidate: str, em: float, raw_cost: float) -> str:
+    row = {"data_source": source, "index": index, "kind": "film", "offered": 2, "candidate": candidate}
+    return json.dumps(row | {"em": em, "f1": em, "raw_cost": raw_cost, "spend_usd": 0.0, "failed": False}) + "\n"
+
+
+def test_a_validation_is_told_beside_the_best_constant_for_the_same_money(tmp_path):
+    """Candidate a is right about one of two questions of nq for 2, b about both for 10; a router asks a and b once."""
+    file = runs.constants_file(tmp_path)
+    file.parent.mkdir()
+    file.write_text(
+        asked("nq", 0, "a", 1, 2) + asked("nq", 1, "a", 0, 2) + asked("nq", 0, "b", 1, 10) + asked("nq", 1, "b", 1, 10)
+    )
+    measures = sampler.ValidationMeasures(tmp_path)
+    measures.add(0, [answer(0, 1.0, 2.0)], ["nq"])
+    measures.add(0, [answer(1, 1.0, 10.0), answer(7, 0.0, 99.0)], ["nq", "nq"])
+
+    found = runs.read_validation_measures(tmp_path, 0)
+
+    assert (found["val/em"], found["val/raw_cost"]) == (1.0, 6.0), "question 7 was not asked of the candidates"
+    assert (found["val/best_constant_em"], found["val/em_above_constant"]) == (0.75, 0.25)
+    assert (found["val/oracle_em"], found["val/regret"], found["val/nq/regret"]) == (1.0, 0.0, 0.0)
+
+
+def test_a_cost_weight_is_told_beside_the_constants_of_all_questions(tmp_path):
+    """Of two data sources, each of which weighs the same: a is right about nq's question for 2, b about both for 10."""
+    file = runs.constants_file(tmp_path)
+    file.parent.mkdir()
+    file.write_text(
+        asked("nq", 0, "a", 1, 2)
+        + asked("nq", 0, "b", 1, 10)
+        + asked("hop", 1, "a", 0, 2)
+        + asked("hop", 1, "b", 1, 10)
+    )
+    measures = sampler.ValidationMeasures(tmp_path)
+    cheap = [answer(0, 1.0, 2.0), answer(0, 1.0, 2.0), answer(1, 0.5, 10.0)]
+    measures.add(0, [one | {"cost_weight": 0.95} for one in cheap], ["nq", "nq", "hop"])
+
+    found = runs.read_validation_measures(tmp_path, 0)
+
+    assert (found["val/cost_weight_0.95/em"], found["val/cost_weight_0.95/raw_cost"]) == (0.75, 6.0)
+    assert found["val/cost_weight_0.95/best_constant_em"] == 0.75, "half-way from a (0.5 at 2) to b (1 at 10)"
+    assert found["val/cost_weight_0.95/em_above_constant"] == 0.0
+
+
+def test_where_the_candidates_were_not_asked_a_validation_is_told_alone(tmp_path):
+    measures = sampler.ValidationMeasures(tmp_path)
+    measures.add(0, [fields("film", "a")], ["nq"])
+
+    assert not any("constant" in name for name in runs.read_validation_measures(tmp_path, 0))
 
 
 def test_a_step_in_which_too_many_routes_failed_is_refused_with_the_figures_and_the_cause():
