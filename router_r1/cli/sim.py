@@ -16,7 +16,7 @@ from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file
 from router_r1.sim.world.candidates import PROFILES, SimulatedPool
-from router_r1.sim.world.facts import World
+from router_r1.sim.world.facts import Shares, World
 
 app = App(name="sim", help="The simulated world: candidates behind real HTTP, questions, and the tiny policy.")
 
@@ -109,7 +109,9 @@ def data(
     seed: int = 0,
     train: int = 2560,
     val: int = 256,
-    two_hop_share: float = 0.4,
+    two_hop_share: float = 0.35,
+    three_hop_share: float = 0.15,
+    known_share: float = 0.1,
     pool: str = "sim",
     template: str = "tiny",
     qa: Path | None = None,
@@ -130,7 +132,11 @@ def data(
     val
         Number of validation questions.
     two_hop_share
-        Share of two-hop questions.
+        Share of questions of two hops.
+    three_hop_share
+        Of three hops.
+    known_share
+        Of one fact about a famous name, which the tiny policy knows.
     pool
         Pool that the prompts offer: a file, or the name of one that comes with the project.
     template
@@ -164,7 +170,7 @@ def data(
             validation = parse_sets(val_sets) if val_sets else None
             paths = write_qa(out, qa, sets=parse_sets(sets), val_sets=validation, **sizes)
         else:
-            paths = write_world(out, World(seed), two_hop_share=two_hop_share, **sizes)
+            paths = write_world(out, World(seed), shares=Shares(two_hop_share, three_hop_share, known_share), **sizes)
         for path in paths:
             print(path)
 

@@ -26,6 +26,7 @@ from router_r1.rollout.exploration import ExplorationConfig
 from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
+from router_r1.sim.world.facts import Shares
 from router_r1.training.constants import constants_settings
 
 _KEYS_OF_VERL = {"actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}}}
@@ -141,7 +142,7 @@ def check_settings(config: DictConfig) -> None:
         remedy = "is a pool of real candidates; set router_r1.sim.enabled=false, or say `simulated: true` in the file"
         raise ConfigError("configuration", "router_r1.pool", settings.pool, remedy)
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
-    _check_share("router_r1.sim.two_hop_share", settings.sim.two_hop_share)
+    Shares(**settings.sim.shares).check("router_r1.sim.shares")
     estimator, n = config.algorithm.adv_estimator, config.actor_rollout_ref.rollout.n
     if estimator == "grpo" and n < 2:
         raise ConfigError(

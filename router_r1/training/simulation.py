@@ -15,7 +15,7 @@ from router_r1.prompts import load_template, render_messages
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world import question_files as data
-from router_r1.sim.world.facts import World
+from router_r1.sim.world.facts import Shares, World
 from router_r1.training.configuration import reward_of
 
 
@@ -65,7 +65,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
             train=sim.train_size,
             val=sim.val_size,
             seed=config.seed,
-            two_hop_share=sim.two_hop_share,
+            shares=Shares(**sim.shares),
             render=render,
             cost_weights=weights,
             deal=deal,

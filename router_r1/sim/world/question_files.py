@@ -16,7 +16,7 @@ from router_r1.datasets import (
 )
 from router_r1.errors import ConfigError
 from router_r1.pool import Dealer
-from router_r1.sim.world.facts import World
+from router_r1.sim.world.facts import Shares, World
 
 Rows = list[dict[str, Any]]
 QaSet = tuple[str, str]
@@ -30,21 +30,23 @@ def world_rows(
     seed: int,
     *,
     render: Render,
-    two_hop_share: float = 0.4,
+    shares: Shares | None = None,
     deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> Rows:
-    """`n` questions of the world's split; their data source tells the hops apart, so that metrics do too.
+    """`n` questions of the world's split; their data source tells the hops apart, and facts that everybody knows from
+    others, so that metrics do too.
 
     Their kind is the domain of the hop to be resolved first.
 
     Args:
+        shares: of each kind of question.
         deal, cost_weights: what is drawn for each question (`drawn_row`).
     """
     return [
         drawn_row(
             Question(f"{split}_{index}", question.text, tuple(question.golden_answers)),
-            data_source=f"world_{question.num_hops}hop",
+            data_source="world_known" if question.is_known else f"world_{question.num_hops}hop",
             split=split,
             index=index,
             render=render,
@@ -53,7 +55,7 @@ def world_rows(
             cost_weights=cost_weights,
             seed=seed,
         )
-        for index, question in enumerate(world.generate(split, n, seed, two_hop_share))
+        for index, question in enumerate(world.generate(split, n, seed, shares))
     ]
 
 
@@ -74,7 +76,7 @@ def parse_sets(written: str) -> list[QaSet]:
     return sets
 
 
-def shares(n: int, parts: int) -> list[int]:
+def split_evenly(n: int, parts: int) -> list[int]:
     """`n` divided into `parts` whole numbers that differ by at most one, the larger first."""
     return [n // parts + (i < n % parts) for i in range(parts)]
 
@@ -100,7 +102,9 @@ def qa_rows(
         deal, cost_weights: what is drawn for each question (`drawn_row`).
     """
     rows: Rows = []
-    for (dataset, split), share, taken in zip(sets, shares(n, len(sets)), shares(skip, len(sets)), strict=True):
+    for (dataset, split), share, taken in zip(
+        sets, split_evenly(n, len(sets)), split_evenly(skip, len(sets)), strict=True
+    ):
         rows += rows_from_flashrag(
             root,
             dataset,
@@ -124,13 +128,13 @@ def write_world(
     train: int,
     val: int,
     seed: int,
-    two_hop_share: float,
+    shares: Shares,
     render: Render,
     deal: Dealer | None = None,
     cost_weights: Sequence[float] = (),
 ) -> list[Path]:
     """Write `out`/train.parquet and `out`/val.parquet with questions of the world; their paths."""
-    drawn = partial(world_rows, world, render=render, two_hop_share=two_hop_share, deal=deal, cost_weights=cost_weights)
+    drawn = partial(world_rows, world, render=render, shares=shares, deal=deal, cost_weights=cost_weights)
     return _write(out, train=drawn("train", train, seed), val=drawn("val", val, seed))
 
 

@@ -14,6 +14,9 @@ from router_r1.sim.world.facts import World
 from tests.doubles.commands import sim as main
 
 
+NO_OTHERS = ("--three-hop-share", "0", "--known-share", "0")
+
+
 def read(path: Path) -> list[dict]:
     return pq.read_table(path).to_pylist()
 
@@ -21,7 +24,7 @@ def read(path: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def world_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    sizes = ["--train", "200", "--val", "50", "--two-hop-share", "0.4"]
+    sizes = ["--train", "200", "--val", "50", "--two-hop-share", "0.4", *NO_OTHERS]
     assert main(["data", "--out", str(folder), "--seed", "1", *sizes]) == 0
     return folder
 
@@ -58,7 +61,7 @@ def test_train_and_val_files_share_no_question(world_folder):
 
 
 def test_the_same_command_writes_the_same_bytes(world_folder, tmp_path):
-    main(["data", "--out", str(tmp_path), "--seed", "1", "--train", "200", "--val", "50"])
+    main(["data", "--out", str(tmp_path), "--seed", "1", "--train", "200", "--val", "50", "--two-hop-share", "0.4", *NO_OTHERS])
     assert (tmp_path / "train.parquet").read_bytes() == (world_folder / "train.parquet").read_bytes()
 
 
