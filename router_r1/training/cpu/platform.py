@@ -7,6 +7,7 @@ Imported by veRL itself in every process (`VERL_USE_EXTERNAL_MODULES=router_r1.t
 from __future__ import annotations
 
 import functools
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,12 +114,18 @@ class CpuPlatform(PlatformBase):
         return None
 
 
+def threads_per_worker(workers: int) -> int:
+    """An equal share of the cores that this process may use, at least one."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
 def _use_one_gloo_group() -> None:
     """Make veRL's process group on this platform "cpu:gloo".
 
     veRL builds f"cpu:gloo,{device}:{backend}", which here is "cpu:gloo,cpu:gloo": torch refuses a device named twice.
-    Only training workers create the group, so this is also where the CPU engines are registered: importing them costs
-    seconds, and no other process needs them.
+    Only training workers create the group, so this is also where the CPU engines are registered, since importing them
+    costs seconds and no other process needs them, and where workers take their share of the cores: nothing else
+    computes while they do.
     """
     upstream = verl.utils.distributed.initialize_global_process_group_ray
 
@@ -127,6 +134,7 @@ def _use_one_gloo_group() -> None:
         import router_r1.training.cpu.engines  # noqa: F401  registers the engines
 
         upstream(timeout_second=timeout_second, backend=backend or "cpu:gloo")
+        torch.set_num_threads(threads_per_worker(int(os.environ.get("RAY_LOCAL_WORLD_SIZE", "1"))))
 
     verl.utils.distributed.initialize_global_process_group_ray = initialize_global_process_group_ray
 

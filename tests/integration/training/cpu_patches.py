@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]), RANK="0", WORLD_SIZE="1")
-os.environ.update(VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="router_r1.training.cpu.platform")
+os.environ.update(OMP_NUM_THREADS="1", VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="router_r1.training.cpu.platform")
 
 import torch
 import verl.utils.distributed
 from verl.plugin.platform import get_platform
+
+from router_r1.training.cpu.platform import threads_per_worker
 
 
 def outcome(action) -> str:
@@ -35,6 +37,15 @@ def process_group() -> dict[str, str]:
     report = {"upstream": outcome(patched.__wrapped__), "patched": outcome(patched)}
     torch.distributed.all_reduce(torch.ones(1))
     return report
+
+
+def threads() -> dict[str, int]:
+    """Of a training worker once it has joined its group; of one of two, and of one of more than there are cores."""
+    return {
+        "used": torch.get_num_threads(),
+        "one of two": threads_per_worker(2),
+        "one of many": threads_per_worker(999),
+    }
 
 
 def engines() -> dict[str, bool]:
@@ -96,6 +107,7 @@ if __name__ == "__main__":
     report = {
         "platform": type(get_platform()).__name__,
         "process_group": process_group(),
+        "threads": threads(),
         "engines": engines(),
         "value_head": value_head(),
         "pinned_memory": pinned_memory(),

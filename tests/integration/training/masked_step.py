@@ -2,7 +2,8 @@
 
 Run as a program (`test_masking.py` does): veRL decides for a platform once per process. Every batch holds an
 observation, mask 0. "masked" poisons whatever the losses read, at observation positions only; "trained" poisons one
-policy token, the control.
+policy token, the control. "packed" is how far what a worker computes of a packed batch is from what upstream's own code
+makes of a padded one.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ OBSERVATION = slice(6, 14)
 POISONED_POLICY_TOKEN = 3
 
 
-def training_worker(model_path: str, model_type: str) -> TrainingWorker:
+def training_worker(model_path: str, model_type: str, *, packed: bool = True) -> TrainingWorker:
     torch.manual_seed(0)
     model = HFModelConfig(
         path=model_path,
-        override_config={"attn_implementation": "sdpa"},
-        use_remove_padding=False,
+        override_config={"attn_implementation": "packed_sdpa" if packed else "sdpa"},
+        use_remove_padding=packed,
         enable_gradient_checkpointing=False,
     )
     engine = FSDPEngineConfig(
@@ -187,6 +188,30 @@ def advantages(poison: str | None) -> torch.Tensor:
     return result[mask == 1]
 
 
+def of_responses(nested: torch.Tensor) -> torch.Tensor:
+    """What a model says of the response tokens of all rows, end to end."""
+    rows = zip(nested.unbind(), RESPONSE_LENGTHS, strict=True)
+    return torch.cat([row[-length - 1 : -1] for row, length in rows])
+
+
+def all_it_computes(model_path: str, model_type: str, temperature: float, *, packed: bool) -> dict[str, torch.Tensor]:
+    """Log-probs and entropies, or values; loss and norm of the gradient of a step."""
+    vocabulary = AutoConfig.from_pretrained(model_path).vocab_size
+    worker = training_worker(model_path, model_type, packed=packed)
+    inference, training = batch(None, vocabulary), batch(None, vocabulary)
+    tu.assign_non_tensor(inference, compute_loss=False, temperature=temperature)
+    tu.assign_non_tensor(training, temperature=temperature)
+    outputs = worker.infer_batch(inference)
+    found = {name: of_responses(outputs[name]) for name in ("log_probs", "entropy", "values") if name in outputs}
+    metrics = tu.get(worker.train_mini_batch(training), "metrics")
+    return found | {name: torch.tensor(metrics[name]) for name in ("loss", "grad_norm")}
+
+
+def difference_of_packing(model_path: str, model_type: str, temperature: float) -> dict[str, float]:
+    packed, padded = (all_it_computes(model_path, model_type, temperature, packed=packed) for packed in (True, False))
+    return {name: float((values - padded[name]).abs().max()) for name, values in packed.items()}
+
+
 def main(model_path: str) -> None:
     report = {}
     for name, model_type in (("actor", "language_model"), ("critic", "value_model")):
@@ -199,6 +224,11 @@ def main(model_path: str) -> None:
         }
     base, masked, trained = (advantages(poison) for poison in (None, "masked", "trained"))
     report["gae"] = {"masked": float((base - masked).abs().max()), "trained": float((base - trained).abs().max())}
+    report["packed"] = {
+        "actor": difference_of_packing(model_path, "language_model", 1.0),
+        "warm actor": difference_of_packing(model_path, "language_model", 1.3),
+        "critic": difference_of_packing(model_path, "value_model", 1.0),
+    }
     print("RESULT " + json.dumps(report))
 
 

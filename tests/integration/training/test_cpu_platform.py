@@ -9,6 +9,7 @@ import base64
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -30,6 +31,11 @@ def report() -> dict:
 def test_verl_takes_the_cpu_platform_and_its_engines(report):
     assert report["platform"] == "CpuPlatform"
     assert report["engines"] == {"language_model": True, "value_model": True}
+
+
+def test_training_workers_divide_the_cores_among_them(report):
+    cores = len(os.sched_getaffinity(0))
+    assert report["threads"] == {"used": cores, "one of two": max(1, cores // 2), "one of many": 1}
 
 
 @pytest.mark.parametrize("what", ["process_group", "value_head", "pinned_memory"])

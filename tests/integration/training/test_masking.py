@@ -1,4 +1,7 @@
-"""Observations are seen by the policy and never trained on: actor, critic and advantages ignore them bit by bit."""
+"""Observations are seen by the policy and never trained on: actor, critic and advantages ignore them bit by bit.
+
+And that a batch is packed changes nothing of what is computed of it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def moved(untrained_policy: Path) -> dict[str, dict[str, float]]:
+def moved(untrained_policy: Path) -> dict[str, Any]:
     """How far each poisoned batch moved the weights, from a process of its own."""
     program = Path(__file__).with_name("masked_step.py")
     done = subprocess.run([sys.executable, program, untrained_policy], capture_output=True, text=True, timeout=600)
@@ -35,3 +39,10 @@ def test_a_poisoned_policy_token_does_change_the_weights(moved, model):
 def test_advantages_and_their_whitening_ignore_values_of_observation_tokens(moved):
     assert moved["gae"]["masked"] == 0.0
     assert moved["gae"]["trained"] > 0
+
+
+@pytest.mark.parametrize("model", ["actor", "warm actor", "critic"])
+def test_a_packed_batch_gives_what_upstream_computes_of_a_padded_one(moved, model):
+    outputs = {"values"} if model == "critic" else {"log_probs", "entropy"}
+    assert set(moved["packed"][model]) == outputs | {"loss", "grad_norm"}
+    assert max(moved["packed"][model].values()) < 1e-4

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""How long a training step takes, where the time goes, and how long the first one is waited for.
+
+The default training, for a few steps and without validation or checkpoint, here and, with --against, at another commit.
+Runs alternate between the two, so that what else the machine does falls on both; CPU-seconds are of all processes of a
+run, and say the same on a busy machine as on an idle one.
+
+    python scripts/bench_training.py [--steps 6] [--against [COMMIT]] [--rounds 1] [key=value ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from router_r1 import processes
+from router_r1.runs import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+BEFORE = "ea24136"  # a commit before the step was made fast
+PHASES = ("gen", "old_log_prob", "ref", "values", "adv", "update_critic", "update_actor", "update_weights")
+ONLY_STEPS = ("trainer.test_freq=-1", "trainer.save_freq=-1", "trainer.val_before_train=False")
+
+
+@dataclass(frozen=True)
+class Run:
+    steps: list[dict[str, float]]  # veRL's metrics of each
+    ends: list[float]  # seconds from the start of the command to the end of each step
+    cpu: list[float]  # CPU-seconds of all processes until then
+
+
+class CpuMeter:
+    """CPU-seconds of a process and of all below it, those included that have ended."""
+
+    def __init__(self, pid: int) -> None:
+        self._root, self._seen = psutil.Process(pid), dict[psutil.Process, float]()
+
+    def read(self) -> float:
+        for process in (self._root, *self._root.children(recursive=True)):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            self._seen[process] = times.user + times.system
+        return sum(self._seen.values())
+
+
+def train(tree: Path, steps: int, overrides: Sequence[str]) -> Run:
+    """One run of the training of that checkout."""
+    # Earlier commits have no command line of one word. Their train.sh is not started: it would install their packages.
+    module = ["router_r1", "train"] if (tree / "router_r1" / "cli").is_dir() else ["router_r1.training"]
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir, log = Path(folder, "bench"), Path(folder, "bench.log")
+        settings = [f"runs_dir={folder}", f"name={run_dir.name}", f"trainer.total_training_steps={steps}", *ONLY_STEPS]
+        started, ends, cpu = time.monotonic(), list[float](), list[float]()
+        with log.open("wb") as sink:
+            training = subprocess.Popen(
+                [sys.executable, "-m", *module, *settings, *overrides],
+                cwd=tree,
+                env={**os.environ, "PYTHONPATH": str(tree)},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            meter = CpuMeter(training.pid)
+            while training.poll() is None:
+                spent = meter.read()
+                for _ in range(len(read_metrics(run_dir)) - len(ends)):
+                    ends.append(time.monotonic() - started)
+                    cpu.append(spent)
+                time.sleep(0.1)
+        finally:
+            processes.stop(training, grace_s=90)
+        if training.returncode or len(ends) < steps:
+            raise RuntimeError(f"the training ended with code {training.returncode}:\n{log.read_text()[-3000:]}")
+        return Run([metrics for _, metrics in sorted(read_metrics(run_dir).items())], ends, cpu)
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """A commit's files in a worktree of their own, for as long as the block runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        subprocess.run(["git", "-C", ROOT, "worktree", "add", "--quiet", "--detach", tree, commit], check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", tree], check=True)
+
+
+def figures(runs: Sequence[Run]) -> dict[str, float]:
+    """Row of the table -> seconds. Of each run the first step is left out, which warms up."""
+    later = [metrics for run in runs for metrics in run.steps[1:]]
+
+    def each_step(readings: str) -> float:
+        pairs = [pair for run in runs for pair in zip(getattr(run, readings), getattr(run, readings)[1:], strict=False)]
+        return median(end - start for start, end in pairs)
+
+    return {
+        "until the first step's end": median(run.ends[0] for run in runs),
+        "CPU until then": median(run.cpu[0] for run in runs),
+        "step": each_step("ends"),
+        "CPU of a step": each_step("cpu"),
+        **{f"  {phase}": median(step.get(f"timing_s/{phase}", 0.0) for step in later) for phase in PHASES},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each (default: 1)")
+    parser.add_argument("--against", nargs="?", const=BEFORE, metavar="COMMIT", help=f"default: {BEFORE}")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_args()
+    if options.steps < 2:
+        parser.error("--steps must be at least 2: the first one is left out")
+    print(f"load average {psutil.getloadavg()[0]:.1f} on {psutil.cpu_count()} cores")
+    if options.against is None:
+        now = figures([train(ROOT, options.steps, options.overrides) for _ in range(options.rounds)])
+        print(f"{'seconds, medians':30}{'here':>10}")
+        print("\n".join(f"{name:30}{value:10.2f}" for name, value in now.items()))
+        return
+    with checkout(options.against) as tree:
+        runs: dict[Path, list[Run]] = {tree: [], ROOT: []}
+        for _ in range(options.rounds):
+            for place, done in runs.items():
+                done.append(train(place, options.steps, options.overrides))
+    before, now = figures(runs[tree]), figures(runs[ROOT])
+    print(f"{'seconds, medians':30}{options.against:>10}{'here':>10}{'ratio':>8}")
+    for name, value in before.items():
+        print(f"{name:30}{value:10.2f}{now[name]:10.2f}{now[name] / value if value else float('nan'):8.2f}")
+    print(f"load average {psutil.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
