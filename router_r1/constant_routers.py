@@ -33,6 +33,15 @@ BEST_CONSTANT_EM, EM_ABOVE_CONSTANT = "best_constant_em", "em_above_constant"
 ORACLE_EM, REGRET, KIND_ORACLE_EM, KIND_REGRET = "oracle_em", "regret", "kind_oracle_em", "kind_regret"
 """What the measures are called wherever they are written down."""
 
+COLUMNS = {
+    "best constant at that cost": BEST_CONSTANT_EM,
+    "EM above it": EM_ABOVE_CONSTANT,
+    "oracle by kind": KIND_ORACLE_EM,
+    "oracle": ORACLE_EM,
+    "regret": REGRET,
+}
+"""Heading in a table -> measure."""
+
 Key = tuple[str, int]
 """Data source and index of a question."""
 

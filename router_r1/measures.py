@@ -14,6 +14,13 @@ from collections.abc import Iterable, Mapping
 TOP_SHARE, EFFECTIVE_CANDIDATES, KIND_INFORMATION = "top_share", "effective_candidates", "kind_information"
 """What the measures are called wherever they are written down."""
 
+COLUMNS = {
+    "share of the most used": TOP_SHARE,
+    "effective candidates": EFFECTIVE_CANDIDATES,
+    "bits on the first asked": KIND_INFORMATION,
+}
+"""Heading in a table -> measure."""
+
 COST_WEIGHT = "cost_weight_"
 """Begins the name of a group of questions that have one cost weight: `cost_weight_0.6`."""
 

@@ -11,25 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from router_r1 import constant_routers, measures
 from router_r1.benchmark.metrics import Results, Row
-from router_r1.constant_routers import BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, KIND_ORACLE_EM, ORACLE_EM, REGRET
+from router_r1.constant_routers import EM_ABOVE_CONSTANT
 from router_r1.datasets.selection import GENERAL, MULTI_HOP
-from router_r1.measures import EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
+from router_r1.measures import EFFECTIVE_CANDIDATES
 from router_r1.printable import printable
 
 _SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}
-MEASURES = {
-    "share of the most used": (TOP_SHARE, ".3f"),
-    "effective candidates": (EFFECTIVE_CANDIDATES, ".2f"),
-    "bits on the first asked": (KIND_INFORMATION, ".3f"),
-}
-CONSTANT_MEASURES = {
-    "best constant at that cost": (BEST_CONSTANT_EM, ".3f"),
-    "EM above it": (EM_ABOVE_CONSTANT, "+.3f"),
-    "oracle by kind": (KIND_ORACLE_EM, ".3f"),
-    "oracle": (ORACLE_EM, ".3f"),
-    "regret": (REGRET, ".3f"),
-}
+_FORMATS = {EFFECTIVE_CANDIDATES: ".2f", EM_ABOVE_CONSTANT: "+.3f"}
+MEASURES = {heading: (key, _FORMATS.get(key, ".3f")) for heading, key in measures.COLUMNS.items()}
+CONSTANT_MEASURES = {heading: (key, _FORMATS.get(key, ".3f")) for heading, key in constant_routers.COLUMNS.items()}
 """Heading -> metric and format."""
 _FILE_WIDTH = 120  # characters of a table where there is no terminal
 
@@ -162,8 +154,8 @@ def constants_of_runs_sheet(runs: Mapping[str, Mapping[str, float]]) -> Sheet:
     return Sheet(title, "run", columns, rows)
 
 
-def _cells(row: Mapping[str, float], measures: Mapping[str, tuple[str, str]]) -> list[str]:
-    return [format(row[key], form) if key in row else "" for key, form in measures.values()]
+def _cells(row: Mapping[str, float], columns: Mapping[str, tuple[str, str]]) -> list[str]:
+    return [format(row[key], form) if key in row else "" for key, form in columns.values()]
 
 
 def cost_weights_sheet(runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Sheet:

@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from router_r1 import constant_routers, measures
 from router_r1.atomic import write_text
 from router_r1.candidate_answers import read_table
-from router_r1.constant_routers import (
-    BEST_CONSTANT_EM,
-    EM_ABOVE_CONSTANT,
-    KIND_ORACLE_EM,
-    ORACLE_EM,
-    REGRET,
-    Score,
-    described,
-)
+from router_r1.constant_routers import BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, ORACLE_EM, Score, described
 from router_r1.measures import COST_WEIGHT, EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
 from router_r1.printable import printable
 from router_r1.runs import constants_file, read_metrics, read_validation_measures
@@ -31,22 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes  # imported for real only when a picture is drawn
 
 _COLUMNS = {"EM": "em", "F1": "f1", "raw cost": "raw_cost", "routes": "routes", "format": "format_valid"}
-_ROUTING_COLUMNS = {
-    "share of the most used": TOP_SHARE,
-    "effective candidates": EFFECTIVE_CANDIDATES,
-    "bits on the first asked": KIND_INFORMATION,
-}
-_CONSTANT_COLUMNS = {
-    "best constant at that cost": BEST_CONSTANT_EM,
-    "EM above it": EM_ABOVE_CONSTANT,
-    "oracle by kind": KIND_ORACLE_EM,
-    "oracle": ORACLE_EM,
-    "regret": REGRET,
-}
 """Heading -> measure of the closing tables."""
 
-_CURVE_COLUMNS = {"EM": "em", "raw cost": "raw_cost", "routes": "routes", **_ROUTING_COLUMNS, **_CONSTANT_COLUMNS}
-"""The same of the table by cost weight."""
+_OWN_COLUMNS = measures.COLUMNS | constant_routers.COLUMNS
+_CURVE_COLUMNS = {"EM": "em", "raw cost": "raw_cost", "routes": "routes", **_OWN_COLUMNS}
+"""The same for what veRL does not measure, and for the table by cost weight."""
 
 COLLAPSED_SHARE = 0.95
 COLLAPSE_STEPS = 5
@@ -95,11 +77,11 @@ class StepLines:
                 lines.append(warning)
         if validation := validation_by_source(m):
             parts = [f"{name} EM {row['em']:.3f} raw cost {row['raw_cost']:.1f}" for name, row in validation.items()]
-            measures = read_validation_measures(self._run_dir, step)
-            if measures:
-                parts.append(f"top share {measures['val/top_share']:.2f}")
-            if f"val/{EM_ABOVE_CONSTANT}" in measures:
-                best, above, most = (measures[f"val/{m}"] for m in (BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, ORACLE_EM))
+            found = read_validation_measures(self._run_dir, step)
+            if found:
+                parts.append(f"top share {found['val/top_share']:.2f}")
+            if f"val/{EM_ABOVE_CONSTANT}" in found:
+                best, above, most = (found[f"val/{m}"] for m in (BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, ORACLE_EM))
                 parts.append(f"best constant at that cost EM {best:.3f}, so {above:+.3f} · oracle {most:.3f}")
             elif constants_file(self._run_dir).exists():
                 parts.append("best constant not known (train.log says why)")
@@ -178,8 +160,7 @@ def validation_by_source(metrics: Mapping[str, float]) -> dict[str, dict[str, fl
 
 def _measures(metrics: Mapping[str, float], prefix: str) -> dict[str, float]:
     """Our measures among the metrics; none in what an earlier version wrote."""
-    ours = (*_ROUTING_COLUMNS.values(), *_CONSTANT_COLUMNS.values())
-    return {name: metrics[prefix + name] for name in ours if prefix + name in metrics}
+    return {name: metrics[prefix + name] for name in _OWN_COLUMNS.values() if prefix + name in metrics}
 
 
 def overall(by_source: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -215,10 +196,10 @@ def close(run_dir: Path, console: Console) -> None:
         title = f"before (step {first}) and after (step {last})"
         console.print(_table(f"validation {title}", _COLUMNS, validated[first], validated[last]))
         if TOP_SHARE in validated[last][_MEAN]:
-            console.print(_table(f"routing {title}", _ROUTING_COLUMNS, validated[first], validated[last], "all"))
+            console.print(_table(f"routing {title}", measures.COLUMNS, validated[first], validated[last], "all"))
         if EM_ABOVE_CONSTANT in validated[last][_MEAN]:
             heading = f"asking without looking at the question, {title}"
-            console.print(_table(heading, _CONSTANT_COLUMNS, validated[first], validated[last]))
+            console.print(_table(heading, constant_routers.COLUMNS, validated[first], validated[last]))
         summary: dict[str, object] = {"steps": max(metrics), "validation": validated}
         if curve := cost_curve(metrics[last]):
             console.print(_curve_table(f"by cost weight, at step {last}", curve))
