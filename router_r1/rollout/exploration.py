@@ -115,10 +115,12 @@ class Choice:
 
 
 class SteerablePolicy(Policy, Protocol):
-    """A policy that can be made to write a token, and says how likely it was."""
+    """A policy that can be kept to some tokens, and says how likely what it wrote was without that."""
 
-    async def force(self, token_ids: Sequence[int], token_id: int, *, request_id: str) -> Generation:
-        """One given token after `token_ids`, with the log-prob that the policy gives it."""
+    async def force(
+        self, token_ids: Sequence[int], allowed: Sequence[int], *, max_tokens: int, request_id: str
+    ) -> Generation:
+        """`max_tokens` of the allowed tokens after `token_ids`, with the log-probs that the policy gives them."""
         ...
 
 
@@ -131,7 +133,7 @@ class ExploringPolicy:
         pool: whom it may choose, as the prompt shows them.
         marker: what it writes right before the first choice.
         form: what it writes to choose a candidate (`ExplorationConfig.choice`).
-        deal: called when the choice has come; the name of whom to choose, or None to let the policy choose.
+        dealt: the name of whom it is to choose; None to let it choose.
 
     Attributes:
         choice: the first choice; None as long as there is none.
@@ -145,45 +147,54 @@ class ExploringPolicy:
         pool: RoutingPool,
         marker: str,
         form: str = "{name}",
-        deal: Callable[[], str | None],
+        dealt: str | None,
     ) -> None:
         self._policy, self._tokenizer = policy, tokenizer
         self._texts = {candidate.name: choice_text(form, candidate) for candidate in pool.candidates}
-        self._marker, self._deal = marker, deal
+        self._marker, self._dealt = marker, dealt
         self.choice: Choice | None = None
         self._is_first_turn = True
 
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        """As `Policy.generate`; the first turn is made of what comes before the choice, the choice, and the rest."""
-        if not self._is_first_turn:
-            return await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stop, request_id=request_id)
-        self._is_first_turn = False
+        """As `Policy.generate`; a dealt first turn is made of what comes before the choice, the choice, and the rest."""
+        is_first, self._is_first_turn = self._is_first_turn, False
+        if not is_first or self._dealt is None:
+            turn = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stop, request_id=request_id)
+            if is_first:
+                self.choice = self._choice_in(turn)
+            return turn
         stops = (*stop, self._marker)
         head = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stops, request_id=request_id)
         if head.finish != "stop" or not decode(self._tokenizer, head.token_ids).endswith(self._marker):
             return head
-        left = max_tokens - len(head.token_ids)
-        context = [*token_ids, *head.token_ids]
-        name = self._deal()
-        if name is None:
-            rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
-            self.choice = self._choice_in(rest)
-            return _joined(head, rest)
-        written = self._ids_of(self._texts[name])
+        context, left = [*token_ids, *head.token_ids], max_tokens - len(head.token_ids)
+        written = self._ids_of(self._texts[self._dealt])
         if len(written) >= left:
             rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
             return _joined(head, rest)
-        forced = [
-            await self._policy.force([*context, *written[:at]], token_id, request_id=request_id)
-            for at, token_id in enumerate(written)
-        ]
+        dealt = await self._write(context, written, request_id)
         rest = await self._policy.generate(
             [*context, *written], max_tokens=left - len(written), stop=stop, request_id=request_id
         )
-        self.choice = Choice(name, sum(sum(token.logprobs) for token in forced), is_dealt=True)
-        return _joined(head, *forced, rest)
+        self.choice = Choice(self._dealt, sum(dealt.logprobs), is_dealt=True)
+        return _joined(head, dealt, rest)
+
+    async def _write(self, context: Sequence[int], written: Sequence[int], request_id: str) -> Generation:
+        """Have these tokens written, in as few requests as it takes: kept to them, a policy mostly finds their order."""
+        logprobs: list[float] = []
+        while left := written[len(logprobs) :]:
+            done = written[: len(logprobs)]
+            tried = await self._policy.force(
+                [*context, *done], sorted(set(left)), max_tokens=len(left), request_id=request_id
+            )
+            right = next((n for n, pair in enumerate(zip(tried.token_ids, left, strict=False)) if pair[0] != pair[1]), len(left))
+            if not right:
+                tried = await self._policy.force([*context, *done], left[:1], max_tokens=1, request_id=request_id)
+                right = 1
+            logprobs += tried.logprobs[:right]
+        return Generation(list(written), "length", logprobs)
 
     def _ids_of(self, text: str) -> list[int]:
         """Tokens of a text as they follow the marker in running text."""
@@ -193,20 +204,29 @@ class ExploringPolicy:
         )
         return whole[len(before) :] if whole[: len(before)] == before else alone
 
-    def _choice_in(self, rest: Generation) -> Choice | None:
+    def _choice_in(self, turn: Generation) -> Choice | None:
         """The choice that the policy made itself, if it wrote the text of one; of its tokens, the last may go on."""
-        if not rest.logprobs:
+        before, marker, after = decode(self._tokenizer, turn.token_ids).partition(self._marker)
+        if not marker or not turn.logprobs:
             return None
-        written = decode(self._tokenizer, rest.token_ids).lstrip()
+        written = after.lstrip()
         for name, text in sorted(self._texts.items(), key=lambda item: len(item[1]), reverse=True):
             if written.startswith(text) and not written[len(text) :][:1].isalnum():  # one may begin like another
-                return Choice(name, sum(rest.logprobs[: self._length_of(text, rest.token_ids)]), is_dealt=False)
+                until_marker = self._length_of(before + marker, turn.token_ids)
+                until_choice = self._length_of(before + marker + after[: after.index(text) + len(text)], turn.token_ids)
+                return Choice(name, sum(turn.logprobs[until_marker:until_choice]), is_dealt=False)
         return None
 
     def _length_of(self, text: str, token_ids: Sequence[int]) -> int:
         """How many of the tokens it takes to write `text`, which they begin with."""
-        lengths = range(1, len(token_ids) + 1)
-        return next(n for n in lengths if decode(self._tokenizer, token_ids[:n]).lstrip().startswith(text))
+        fewest, most = 1, len(token_ids)
+        while fewest < most:  # bisection: decoding is what costs
+            middle = (fewest + most) // 2
+            if decode(self._tokenizer, token_ids[:middle]).startswith(text):
+                most = middle
+            else:
+                fewest = middle + 1
+        return fewest
 
 
 def _joined(*parts: Generation) -> Generation:

@@ -41,14 +41,13 @@ class EnginePolicy:
     ) -> Generation:
         return await self._generate(token_ids, request_id, max_tokens=max_tokens, stop=list(stop))
 
-    async def force(self, token_ids: Sequence[int], token_id: int, *, request_id: str) -> Generation:
-        """One given token; its log-prob is the policy's as long as the engine gives raw ones."""
-        return await self._generate(token_ids, request_id, max_tokens=1, stop=[], allowed_token_ids=[token_id])
-
-    @property
-    def model_version(self) -> int:
-        """Steps that the weights had seen which made the latest generation; 0 if the engine does not say."""
-        return self.model_versions[-1] if self.model_versions else 0
+    async def force(
+        self, token_ids: Sequence[int], allowed: Sequence[int], *, max_tokens: int, request_id: str
+    ) -> Generation:
+        """Some of the allowed tokens; their log-probs are the policy's as long as the engine gives raw ones."""
+        return await self._generate(
+            token_ids, request_id, max_tokens=max_tokens, stop=[], allowed_token_ids=list(allowed)
+        )
 
     async def _generate(
         self, token_ids: Sequence[int], request_id: str, *, max_tokens: int, **params: Any
@@ -131,7 +130,7 @@ class RouterAgentLoop(AgentLoopBase):
                 trajectory, golden_answers, pool=services.pool, cost=cost, deal=deal, cost_weight=cost_weight
             )
             choice = exploring.choice if exploring else None
-            bonus = choice.bonus(self._exploration.tau_at(self._progress(policy))) if choice else 0.0
+            bonus = choice.bonus(self._exploration.tau_at(self._progress(row))) if choice else 0.0
         metrics = reward.as_metrics()
         if self._exploration.is_on:  # the same names for every trajectory of a run
             metrics |= {"dealt": float(choice is not None and choice.is_dealt), "exploration_bonus": bonus}
@@ -142,22 +141,19 @@ class RouterAgentLoop(AgentLoopBase):
         }
         return self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)
 
-    def _progress(self, policy: EnginePolicy) -> float:
-        """Share of the run's steps that the weights have seen."""
-        return policy.model_version / int(self.config.trainer.total_training_steps)
+    def _progress(self, row: Mapping[str, Any]) -> float:
+        """Share of the run's steps that are done before the one that the row is of."""
+        return max(int(row["global_steps"]) - 1, 0) / int(self.config.trainer.total_training_steps)
 
     def _exploring(self, policy: EnginePolicy, pool: RoutingPool, row: Mapping[str, Any]) -> ExploringPolicy:
-        def deal() -> str | None:
-            share = self._exploration.dealt_at(self._progress(policy))
-            return dealt_candidate(pool, group=str(row["uid"]), place=int(row["session_id"]), share=share)
-
+        share = self._exploration.dealt_at(self._progress(row))
         return ExploringPolicy(
             policy,
             tokenizer=self.tokenizer,
             pool=pool,
             marker=self._exploration.marker,
             form=self._exploration.choice,
-            deal=deal,
+            dealt=dealt_candidate(pool, group=str(row["uid"]), place=int(row["session_id"]), share=share),
         )
 
     def _output(

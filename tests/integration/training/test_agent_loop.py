@@ -69,16 +69,16 @@ async def test_sampling_parameters_reach_the_engine_unchanged_with_budget_and_st
     assert (generation.token_ids, generation.logprobs) == ([5, 6], [-0.1, -0.2])
 
 
-async def test_a_forced_token_is_the_only_one_that_the_engine_may_write():
-    """Among raw log-probs, its own is the policy's although nothing else was allowed."""
-    server = Server(Output([7], [-3.5], extra_fields={"global_steps": 2}))
+async def test_an_engine_is_kept_to_the_tokens_that_it_may_write():
+    """Among raw log-probs, theirs are the policy's although nothing else was allowed."""
+    server = Server(Output([7, 5], [-3.5, -0.5], extra_fields={"global_steps": 2}))
     policy = agent_loop.EnginePolicy(server, {"temperature": 1.0, "logprobs": True})
 
-    generation = await policy.force([1, 2], 7, request_id="r")
+    generation = await policy.force([1, 2], [5, 7], max_tokens=2, request_id="r")
 
     params = server.calls[0]["sampling_params"]
-    assert (params["allowed_token_ids"], params["max_tokens"], params["stop"]) == ([7], 1, [])
-    assert (generation.token_ids, generation.logprobs, policy.model_version) == ([7], [-3.5], 2)
+    assert (params["allowed_token_ids"], params["max_tokens"], params["stop"]) == ([5, 7], 2, [])
+    assert (generation.token_ids, generation.logprobs, policy.model_versions) == ([7, 5], [-3.5, -0.5], [2])
 
 
 async def test_the_given_parameters_are_not_changed_by_a_generation():
@@ -201,7 +201,9 @@ class WritingServer:
     async def generate(self, *, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Output:
         context = TOKENIZER.decode(prompt_ids)
         if forced := sampling_params.get("allowed_token_ids"):
-            return Output(forced, [-2.0])
+            wanted = (TOKENIZER.encode(f" {name}", add_special_tokens=False) for name in ("Nova", "Lyra"))
+            ids = next(ids for ids in wanted if {*forced} <= {*ids})[-sampling_params["max_tokens"] :]
+            return Output(ids, [-2.0] * len(ids))
         if "<information>" in context:
             text = "<think> I know. </think> <answer> Paris </answer>"
         elif context.endswith("<search>"):
@@ -246,6 +248,7 @@ def row_of(**extra: Any) -> dict[str, Any]:
         "data_source": "nq",
         "uid": "g",
         "session_id": 0,
+        "global_steps": 1,
     }
 
 
@@ -324,7 +327,7 @@ async def test_rows_of_a_data_file_are_scored_by_their_own_weight_and_asked_of_t
     loop = loop_of(monkeypatch, services, ExplorationConfig(), RewardConfig(cost_coe="sampled"))
 
     outputs = [
-        await loop.run({}, **row, raw_prompt=[], uid="g", session_id=0)
+        await loop.run({}, **row, raw_prompt=[], uid="g", session_id=0, global_steps=1)
         for row in pq.read_table(tmp_path / "train.parquet").to_pylist()
     ]
 
