@@ -203,6 +203,7 @@ def test_prompts_written_anew_with_a_cost_weight_keep_the_deal_and_stand_beside_
     options = ["--template", weighing, "--cost_weight", "0.6", "--no-constants"]
     code, folder, messages = run("--data", root / "weighed.parquet", *options, out="anew-weighed")
     assert code == 0, messages
+    assert not (folder / "constants.jsonl").exists()
     own = {record["index"]: record["candidates"] for record in records_of(weighed)}
     for record in records_of(folder):
         assert (record["cost_weight"], record["candidates"]) == (0.6, own[record["index"]])
