@@ -23,7 +23,7 @@ def bench(
     limit: int | None = None,
     n_samples: Annotated[int, Parameter(name=["--n", "--n-samples"])] = 1,
     skip_preflight: SkipPreflight = False,
-    constants: bool | None = None,
+    constants: Annotated[bool | None, Parameter(negative="--no-constants")] = None,
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),

@@ -111,7 +111,7 @@ def test_a_benchmark_of_deals_is_gone_on_with_only_if_they_are_the_same(served, 
     assert "questions_sha256" in messages
 
 
-def test_prompts_written_anew_offer_the_deal(served, tmp_path):
+def test_prompts_written_anew_offer_the_deal(served, finished):
     run, root, _ = served
     code, folder, messages = run("--data", root / "val.parquet", "--template", "tiny", "--limit", "2", out="anew")
     assert code == 0, messages
@@ -133,7 +133,7 @@ def test_a_prompt_that_does_not_offer_the_deal_is_refused_with_its_row(served, t
     assert f"row 1: prompt: does not offer {missing}" in " ".join(messages.split())
 
 
-def test_a_deal_of_a_candidate_that_the_pool_lacks_is_refused_with_its_row(served, tmp_path):
+def test_a_deal_of_a_candidate_that_the_pool_lacks_is_refused_with_its_row(served, finished, tmp_path):
     run, root, pool = served
     smaller = yaml.safe_load(pool.read_text())
     smaller["candidates"] = [c for c in smaller["candidates"] if c["name"] != "Pico-1B"]
@@ -203,6 +203,7 @@ def test_prompts_written_anew_with_a_cost_weight_keep_the_deal_and_stand_beside_
     options = ["--template", weighing, "--cost_weight", "0.6", "--no-constants"]
     code, folder, messages = run("--data", root / "weighed.parquet", *options, out="anew-weighed")
     assert code == 0, messages
+    assert not (folder / "constants.jsonl").exists()
     own = {record["index"]: record["candidates"] for record in records_of(weighed)}
     for record in records_of(folder):
         assert (record["cost_weight"], record["candidates"]) == (0.6, own[record["index"]])
