@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 from verl.utils.profiler import simple_timer
 from verl.workers.rollout.llm_server import LLMServerClient
@@ -75,6 +75,20 @@ class EnginePolicy:
         return Generation(list(output.token_ids), finish, list(output.log_probs or []))
 
 
+def whole_outputs(config: DictConfig) -> dict[str, Any]:
+    """Sampling parameters with which vLLM reports a request once, when it has ended.
+
+    veRL's server reads the engine's stream to its end and keeps the last item; making one item per token takes longer
+    than a small model's forward pass. A trainer that interrupts requests waits for the first item of each, and so
+    needs the stream.
+    """
+    if config.trainer.v1.trainer_mode != "sync" or config.actor_rollout_ref.rollout.name != "vllm":
+        return {}
+    from vllm.sampling_params import RequestOutputKind
+
+    return {"output_kind": RequestOutputKind.FINAL_ONLY}
+
+
 @lru_cache(maxsize=1)
 def process_rubric(settings: str) -> Rubric:
     """The rubric of `router_r1.reward` (as JSON), made once per worker process and not once per trajectory."""
@@ -102,7 +116,7 @@ class RouterAgentLoop(AgentLoopBase):
         """
         services = await self.loop.run_in_executor(None, connect)
         timing: dict[str, float] = {}
-        policy = EnginePolicy(self.server_manager, sampling_params)
+        policy = EnginePolicy(self.server_manager, {**sampling_params, **whole_outputs(self.config)})
         extra = row["extra_info"]
         deal = Deal.from_rows(extra.get("candidates"), f"{extra['split']} row {extra['index']}")
         is_training = extra["split"] == "train"

@@ -351,7 +351,7 @@ class Demonstrations:
         return self.encode(draw_script(rng, self._universe, self._fitting_share))
 
     def encode(self, script: Script) -> Example:
-        messages = render_messages(self._template, script.pool, script.question, script.cost_weight)
+        messages = render_messages(self._template, script.pool, script.question, cost_weight=script.cost_weight)
         ids = encode_prompt(self.tokenizer, messages)
         trained = [False] * len(ids)
         for step in script.steps:

@@ -97,7 +97,7 @@ def check_policy(
 
     async def run(index: int) -> Trajectory:
         dealt, weight = deal("val", index), COST_WEIGHTS[index % len(COST_WEIGHTS)]
-        messages = render_messages(template, pool, questions[index].text, weight, deal=dealt)
+        messages = render_messages(template, pool, questions[index].text, deal=dealt, cost_weight=weight)
         return await run_trajectory(
             encode_prompt(tokenizer, messages),
             policy=policy,

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from vllm.sampling_params import RequestOutputKind
 
 from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.errors import ConfigError
@@ -79,6 +80,15 @@ async def test_an_engine_is_kept_to_the_tokens_that_it_may_write():
     params = server.calls[0]["sampling_params"]
     assert (params["allowed_token_ids"], params["max_tokens"], params["stop"]) == ([5, 7], 2, [])
     assert (generation.token_ids, generation.logprobs, policy.model_versions) == ([7, 5], [-3.5, -0.5], [2])
+
+
+@pytest.mark.parametrize(
+    ("mode", "engine", "is_whole"), [("sync", "vllm", True), ("colocate_async", "vllm", False), ("sync", "sglang", False)]
+)
+def test_only_a_trainer_that_never_interrupts_vllm_asks_for_whole_outputs(mode, engine, is_whole):
+    config = {"trainer": {"v1": {"trainer_mode": mode}}, "actor_rollout_ref": {"rollout": {"name": engine}}}
+    params = agent_loop.whole_outputs(OmegaConf.create(config))
+    assert params == ({"output_kind": RequestOutputKind.FINAL_ONLY} if is_whole else {})
 
 
 async def test_the_given_parameters_are_not_changed_by_a_generation():
@@ -227,7 +237,12 @@ def loop_of(
     loop = object.__new__(agent_loop.RouterAgentLoop)
     loop.loop, loop.tokenizer, loop.server_manager = asyncio.get_running_loop(), TOKENIZER, WritingServer()
     loop.continuous_token_builder = SimpleNamespace(build_initial_tokens=lambda _: TOKENIZER.encode("Who?"))
-    loop.config = OmegaConf.create({"trainer": {"total_training_steps": 4}})
+    loop.config = OmegaConf.create(
+        {
+            "trainer": {"total_training_steps": 4, "v1": {"trainer_mode": "sync"}},
+            "actor_rollout_ref": {"rollout": {"name": "vllm"}},
+        }
+    )
     loop._limits, loop._rubric, loop._exploration = (
         RolloutLimits(),
         Rubric.from_config(reward or RewardConfig()),
