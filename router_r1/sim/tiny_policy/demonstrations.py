@@ -53,7 +53,7 @@ SHARES: dict[str, float] = {
 """Kind of demonstration -> its share."""
 FAILED_ROUTE_SHARE, INVALID_SEARCH_SHARE = 0.05, 0.03
 """Share of demonstrations, of any kind, that first meet this fault and recover."""
-FITTING_SHARE = 0.3
+FITTING_SHARE = 0.5
 ASKS_ABOUT_KNOWN_SHARE = 0.4
 """Share of the questions about famous names that are asked nevertheless."""
 _ASKS_ANOTHER_SHARE = 0.6
