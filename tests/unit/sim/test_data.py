@@ -13,7 +13,6 @@ from router_r1.prompts.cost_words import cost_word
 from router_r1.sim.world.facts import World
 from tests.doubles.commands import sim as main
 
-
 NO_OTHERS = ("--three-hop-share", "0", "--known-share", "0")
 
 
@@ -61,7 +60,22 @@ def test_train_and_val_files_share_no_question(world_folder):
 
 
 def test_the_same_command_writes_the_same_bytes(world_folder, tmp_path):
-    main(["data", "--out", str(tmp_path), "--seed", "1", "--train", "200", "--val", "50", "--two-hop-share", "0.4", *NO_OTHERS])
+    main(
+        [
+            "data",
+            "--out",
+            str(tmp_path),
+            "--seed",
+            "1",
+            "--train",
+            "200",
+            "--val",
+            "50",
+            "--two-hop-share",
+            "0.4",
+            *NO_OTHERS,
+        ]
+    )
     assert (tmp_path / "train.parquet").read_bytes() == (world_folder / "train.parquet").read_bytes()
 
 
