@@ -158,7 +158,7 @@ class ExploringPolicy:
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        """As `Policy.generate`; a dealt first turn is made of what comes before the choice, of that, and of the rest."""
+        """As `Policy.generate`; a dealt first turn is made of what comes before the choice, it, and the rest."""
         is_first, self._is_first_turn = self._is_first_turn, False
         if not is_first or self._dealt is None:
             turn = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stop, request_id=request_id)
