@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from router_r1.datasets import Questions, questions_of_rows
-from router_r1.sim.world.facts import World
+from router_r1.sim.world.facts import ONE_HOP, World
 
 
 class CsvFolder:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -158,7 +158,7 @@ class ExploringPolicy:
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        """As `Policy.generate`; a dealt first turn is made of what comes before the choice, the choice, and the rest."""
+        """As `Policy.generate`; a dealt first turn is made of what comes before the choice, it, and the rest."""
         is_first, self._is_first_turn = self._is_first_turn, False
         if not is_first or self._dealt is None:
             turn = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stop, request_id=request_id)
@@ -182,14 +182,16 @@ class ExploringPolicy:
         return _joined(head, dealt, rest)
 
     async def _write(self, context: Sequence[int], written: Sequence[int], request_id: str) -> Generation:
-        """Have these tokens written, in as few requests as it takes: kept to them, a policy mostly finds their order."""
+        """Have these tokens written, in few requests: a policy that is kept to them mostly finds their order."""
         logprobs: list[float] = []
         while left := written[len(logprobs) :]:
             done = written[: len(logprobs)]
             tried = await self._policy.force(
                 [*context, *done], sorted(set(left)), max_tokens=len(left), request_id=request_id
             )
-            right = next((n for n, pair in enumerate(zip(tried.token_ids, left, strict=False)) if pair[0] != pair[1]), len(left))
+            right = next(
+                (n for n, pair in enumerate(zip(tried.token_ids, left, strict=False)) if pair[0] != pair[1]), len(left)
+            )
             if not right:
                 tried = await self._policy.force([*context, *done], left[:1], max_tokens=1, request_id=request_id)
                 right = 1

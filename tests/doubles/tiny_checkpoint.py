@@ -18,8 +18,9 @@ _STEPS = 120
 
 def prompt_of(country: str) -> str:
     """As the template `tiny` renders it for a pool whose descriptors are all "knows things"."""
-    pool = "; ".join(f"{name}: knows things" for name in CANDIDATES)
-    return f"Candidates: {pool}\nQuestion: What is the capital of {country}?"
+    pool = "; ".join(f"knows things {name}" for name in CANDIDATES)
+    question = f"What is the capital of {country}?"
+    return f"Candidates: {pool}\nIn this question cost counts nothing.\nQuestion: {question}"
 
 
 def save_tiny_checkpoint(folder: Path, *, steps: int = _STEPS) -> Path:

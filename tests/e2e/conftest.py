@@ -42,6 +42,7 @@ def ppo(runs_dir) -> PpoRun:
             *command,
             *runner.SMALL,
             *runner.PROBED,
+            "algorithm.adv_estimator=gae",
             # Greedy, to be compared with greedy evaluations of the same policy.
             "actor_rollout_ref.rollout.val_kwargs.temperature=0",
             "actor_rollout_ref.rollout.val_kwargs.do_sample=false",

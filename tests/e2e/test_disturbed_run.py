@@ -27,6 +27,7 @@ from tests.e2e.conftest import BATCH, cost_window
 pytestmark = pytest.mark.slow
 
 OVERRIDES = (
+    "algorithm.adv_estimator=gae",
     "trainer.total_training_steps=30",
     "trainer.save_freq=1",
     "trainer.test_freq=-1",

@@ -7,11 +7,15 @@ import math
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from router_r1 import runs
 from router_r1.benchmark.records import read_records
 from router_r1.candidate_answers import read_answers
+from router_r1.pool import load_pool
+from router_r1.project_files import pool_file
+from router_r1.prompts.cost_words import COST_WEIGHTS
 from router_r1.training.report import validation_by_source
 from tests.doubles.commands import bench
 from tests.doubles.vllm_server import serving
@@ -54,11 +58,11 @@ def test_metrics_come_per_data_source_and_candidate_shares_add_up(ppo):
     row = runner.steps_of(ppo.folder)[1]
     shares = [value for name, value in row.items() if name.startswith("train/candidate/")]
 
-    assert len(shares) == 8
+    assert len(shares) == len(load_pool(pool_file("dealt")).candidates)
     assert sum(shares) == pytest.approx(1.0)
     assert {"train/world_1hop/em", "train/world_2hop/em"} <= set(row)
     assert row["train/top_share"] == pytest.approx(max(shares))
-    assert 1 < row["train/effective_candidates"] <= 8
+    assert 1 < row["train/effective_candidates"] <= len(shares)
     assert 0 < row["train/kind_information"] <= math.log2(6)
 
 
@@ -67,7 +71,7 @@ def test_validation_runs_before_and_after_and_reports_every_measure_by_hop_count
 
     for step in (0, STEPS):
         by_source = validation_by_source(metrics[step])
-        assert set(by_source) == {"world_1hop", "world_2hop"}
+        assert set(by_source) == {"world_1hop", "world_2hop", "world_3hop", "world_known"}
         assert {"em", "f1", "format", "raw_cost", "spend_usd", "routes", "turns"} <= set(by_source["world_1hop"])
         assert {"top_share", "effective_candidates", "kind_information"} <= set(by_source["world_1hop"])
         lines = (ppo.folder / "validation" / f"{step}.jsonl").read_text().splitlines()
@@ -77,16 +81,27 @@ def test_validation_runs_before_and_after_and_reports_every_measure_by_hop_count
 
 def test_a_validation_is_told_beside_what_its_candidates_alone_score(ppo):
     answers = read_answers(runs.constants_file(ppo.folder))
+    questions = pq.read_table(ppo.folder / "data" / "val.parquet").to_pylist()
+    offers = sum(len(question["extra_info"]["candidates"]) for question in questions)
 
-    assert len(answers) == VALIDATION_QUESTIONS * 8, "each candidate was asked each question once, and not again"
+    assert len(answers) == offers, "each question was asked once of each candidate it was dealt, and not again"
     for step in (0, STEPS):
         found = runs.read_validation_measures(ppo.folder, step)
+        by_source = validation_by_source(runs.read_metrics(ppo.folder)[step])
         assert found["val/em_above_constant"] == pytest.approx(found["val/em"] - found["val/best_constant_em"])
         assert found["val/raw_cost"] == pytest.approx(
-            sum(row["raw_cost"] for row in validation_by_source(runs.read_metrics(ppo.folder)[step]).values()) / 2
+            sum(row["raw_cost"] for row in by_source.values()) / len(by_source)
         )
         assert "val/world_2hop/regret" in found
     assert "EM above it" in ppo.resumed.out
+
+
+def test_a_validation_has_a_curve_over_the_cost_weights(ppo):
+    found = runs.read_validation_measures(ppo.folder, STEPS)
+
+    for weight in COST_WEIGHTS:
+        assert {f"val/cost_weight_{weight:g}/{name}" for name in ("em", "raw_cost", "em_above_constant")} <= set(found)
+    assert "by cost weight" in ppo.resumed.out
 
 
 def test_the_cost_window_holds_the_training_trajectories_and_no_validation(ppo):
@@ -135,12 +150,10 @@ def test_grpo_explores_on_real_questions_from_a_local_folder_on_two_ranks_with_t
     for dataset, splits in {"nq": ("train", "test"), "hotpotqa": ("train", "dev")}.items():
         for split in splits:
             write_questions(tmp_path, dataset, split)
-    overrides = ["experiment=nq_hotpotqa_cpu", "algorithm.adv_estimator=grpo", "trainer.n_gpus_per_node=2"]
+    overrides = ["experiment=nq_hotpotqa_cpu", "actor_rollout_ref.actor.use_kl_loss=true", "trainer.n_gpus_per_node=2"]
     sizes = ["router_r1.sim.train_size=32", "router_r1.sim.val_size=16", "trainer.total_training_steps=2"]
     sizes += [f"actor_rollout_ref.rollout.n={GROUP}"]
-    saving = ["trainer.test_freq=2", "trainer.save_freq=-1"]
-    exploring = ["router_r1.exploration.dealt=1.0", "router_r1.exploration.tau=0.1"]
-    sizes += [*saving, *exploring]
+    sizes += ["trainer.test_freq=2", "trainer.save_freq=-1"]
     done = runner.train(runs_dir, "real", *overrides, *runner.SMALL, *sizes, DATA_ROOT=str(tmp_path))
 
     assert done.code == 0, done.out + done.err

@@ -157,7 +157,7 @@ class PolicyServer(JsonServer):
         if "<information>" not in context:
             if self.gate is not None:
                 self.gate.wait()
-            asked = self.candidate or re.findall(r"Candidates: (.*?):", context)[-1]
+            asked = self.candidate or re.findall(r"Candidates: .*?(\S+)[:;\n]", context)[-1]
             candidate = next((name for c, name in self.experts.items() if c in question), asked)
             text = f"<think> Who knows? </think> <search> {candidate}: {question} </search>"
         else:
@@ -212,13 +212,18 @@ def question_of(country: str) -> str:
     return f"What is the capital of {country}?"
 
 
+def tiny_prompt(country: str) -> str:
+    """The question as the template `tiny` asks it of the two candidates."""
+    pool = "knows things Atlas-7B; knows things Borealis-70B"
+    return f"Candidates: {pool}\nIn this question cost counts nothing.\nQuestion: {question_of(country)}"
+
+
 def write_questions(path: Path, sets: dict[str, dict[str, str]], content: str | None = None) -> Path:
     """A question file: data source -> country -> golden answer. The prompts are those of the template `tiny`."""
     rows = []
     for source, answers in sets.items():
         for country, golden in answers.items():
-            pool = "Atlas-7B: knows things; Borealis-70B: knows things"
-            text = content or f"Candidates: {pool}\nQuestion: {question_of(country)}"
+            text = content or tiny_prompt(country)
             item = Question(f"{source}-{country}", question_of(country), (golden,))
             messages = [{"role": "user", "content": text}]
             rows.append(question_row(item, data_source=source, split="test", index=len(rows), messages=messages))

@@ -105,23 +105,16 @@ _ELSEWHERE = 0.1
 
 
 def _graded(domain: str, grade: Grade) -> Profile:
-    name, shared = f"{domain}-{grade.word}", {"admits": grade.admits, "wordy": grade.wordy}
-    if domain == ALL:
-        return Profile(
-            name=name,
-            skill=grade.general_skill,
-            two_hop_skill=grade.two_hop_skill,
-            latency_ms=grade.latency_ms,
-            **shared,
-        )
+    is_specialist = domain != ALL
     return Profile(
-        name=name,
-        domain=domain,
-        domain_skill=grade.skill,
-        skill=_ELSEWHERE,
-        two_hop_skill=_ELSEWHERE,
+        name=f"{domain}-{grade.word}",
+        domain=domain if is_specialist else None,
+        domain_skill=grade.skill if is_specialist else 0.0,
+        skill=_ELSEWHERE if is_specialist else grade.general_skill,
+        two_hop_skill=_ELSEWHERE if is_specialist else grade.two_hop_skill,
+        admits=grade.admits,
+        wordy=grade.wordy,
         latency_ms=grade.latency_ms,
-        **shared,
     )
 
 

@@ -142,7 +142,7 @@ class WorldQuestion:
 
 @dataclass(frozen=True)
 class Shares:
-    """Share of each kind among the questions of the world; the rest ask for one fact about a name that is not famous."""
+    """Share of each kind among the world's questions; the rest ask for one fact about a name that is not famous."""
 
     two_hop: float = 0.35
     three_hop: float = 0.15

@@ -44,12 +44,11 @@ def packed_sdpa(
         raise ValueError(f"{PACKED_SDPA} takes one packed row without mask or window; set use_remove_padding=true")
     starts = (position_ids[0] == 0).nonzero().flatten().tolist()
     lengths = [end - start for start, end in zip(starts, [*starts[1:], query.shape[2]], strict=True)]
+    is_grouped = key.shape[1] != query.shape[1]
     sequences = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
     attended = [
-        scaled_dot_product_attention(
-            *states, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=key.shape[1] != query.shape[1]
-        )
-        for states in sequences
+        scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=is_grouped)
+        for q, k, v in sequences
     ]
     return torch.cat(attended, dim=2).transpose(1, 2).contiguous(), None
 

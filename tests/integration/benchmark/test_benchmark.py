@@ -342,7 +342,7 @@ def test_several_files_make_one_benchmark(bench, tmp_path):
 def test_a_template_writes_the_prompts_anew(bench, tmp_path, policy):
     file = write_questions(tmp_path / "other.parquet", {"x": RIGHT}, content="Question: a prompt for another pool")
     assert bench(file, "--template", "tiny")[0] == 0
-    assert "Candidates: Atlas-7B" in policy.tokenizer.decode(policy.requests[0]["prompt"])
+    assert "Candidates: knows things Atlas-7B;" in policy.tokenizer.decode(policy.requests[0]["prompt"])
 
 
 # ---------------------------------------------------------------- cost weights

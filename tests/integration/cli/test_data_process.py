@@ -236,11 +236,13 @@ def test_the_hub_is_read_through_datasets(root, tmp_path, monkeypatch):
         (["--cost_weights", "0.2,dear"], "--cost-weights = '0.2,dear': must be numbers in [0, 1], separated by commas"),
         (["--cost_weights", "0.2,2"], "--cost-weights = '0.2,2': must be numbers in [0, 1]"),
         (["--cost_weights", "0.2,0.25"], "a prompt tells 0.2 and 0.25 alike (little)"),
-        (["--cost_weights", "0.2,0.6"], "would be told by no prompt of template tiny: add {cost_weight}"),
+        (["--cost_weights", "0.2,0.6", "--model", "SILENT"], "silent.txt: add {cost_weight} to it"),
     ],
 )
 def test_a_wrong_option_is_told_and_nothing_is_written(run, tmp_path, options, named):
-    code, out, err = run(data_train, *options)
+    silent = tmp_path / "silent.txt"
+    silent.write_text("{pool_lookup}\n{question}")
+    code, out, err = run(data_train, *(str(silent) if option == "SILENT" else option for option in options))
     assert code == 2
     assert out == ""
     assert "error: " in err

@@ -169,7 +169,7 @@ def shipped(project_root):
 
 def test_every_shipped_pool_loads(shipped):
     assert {name: pool.name for name, pool in shipped.items()} == {name: name for name in shipped}
-    assert {"paper", "paper_unseen", "sim", "local_small"} <= set(shipped)
+    assert {"paper", "paper_unseen", "sim", "dealt", "local_small"} <= set(shipped)
 
 
 def test_the_papers_candidates_have_the_prices_of_its_table_and_two_more_are_unseen(shipped):

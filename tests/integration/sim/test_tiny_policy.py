@@ -88,7 +88,9 @@ def test_a_turn_and_an_observation_meet_at_a_token_border(tokenizer, pool):
 
 def test_the_prompt_has_the_control_tokens_of_the_chat_template(tokenizer, pool):
     offered = draw_deal(pool, 0).pool(pool)
-    ids = encode_prompt(tokenizer, render_messages(load_template("tiny"), offered, "Who directed Bakor?", cost_weight=0.4))
+    ids = encode_prompt(
+        tokenizer, render_messages(load_template("tiny"), offered, "Who directed Bakor?", cost_weight=0.4)
+    )
     text = tokenizer.decode(ids)
     first = offered.candidates[0]
     assert text.startswith(f"{START_OF_TURN}user\nCandidates: {first.descriptor} {first.name};")

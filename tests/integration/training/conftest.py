@@ -62,6 +62,7 @@ def own_data(questions, untrained_policy, pool_file) -> dict[str, Any]:
     train, val = map(str, questions)
     return {
         "router_r1.sim.enabled": False,
+        "router_r1.reward.cost_coe": 0.0,
         "router_r1.pool": str(pool_file()),
         "data.train_files": train,
         "data.val_files": val,

@@ -83,7 +83,8 @@ async def test_an_engine_is_kept_to_the_tokens_that_it_may_write():
 
 
 @pytest.mark.parametrize(
-    ("mode", "engine", "is_whole"), [("sync", "vllm", True), ("colocate_async", "vllm", False), ("sync", "sglang", False)]
+    ("mode", "engine", "is_whole"),
+    [("sync", "vllm", True), ("colocate_async", "vllm", False), ("sync", "sglang", False)],
 )
 def test_only_a_trainer_that_never_interrupts_vllm_asks_for_whole_outputs(mode, engine, is_whole):
     config = {"trainer": {"v1": {"trainer_mode": mode}}, "actor_rollout_ref": {"rollout": {"name": engine}}}

@@ -38,7 +38,9 @@ def content(template: Template, question: str) -> str:
 
 def test_the_tiny_template_is_the_candidates_on_one_line_and_the_question():
     assert content(load_template("tiny"), "Who wrote Emma") == (
-        "Candidates: Small-1B: cheap {question}; Large-70B: wise\nQuestion: Who wrote Emma?"
+        "Candidates: cheap {question} Small-1B; wise Large-70B\n"
+        "In this question cost counts nothing.\n"
+        "Question: Who wrote Emma?"
     )
 
 

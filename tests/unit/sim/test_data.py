@@ -13,8 +13,7 @@ from router_r1.prompts.cost_words import cost_word
 from router_r1.sim.world.facts import World
 from tests.doubles.commands import sim as main
 
-
-NO_OTHERS = ("--three-hop-share", "0", "--known-share", "0")
+SIZES = ("--train", "200", "--val", "50")
 
 
 def read(path: Path) -> list[dict]:
@@ -24,8 +23,7 @@ def read(path: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def world_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    sizes = ["--train", "200", "--val", "50", "--two-hop-share", "0.4", *NO_OTHERS]
-    assert main(["data", "--out", str(folder), "--seed", "1", *sizes]) == 0
+    assert main(["data", "--out", str(folder), "--seed", "1", *SIZES]) == 0
     return folder
 
 
@@ -36,14 +34,24 @@ def test_world_files_have_the_schema_and_sizes_asked_for(world_folder):
         assert check_parquet(path) == {split}
         rows = read(path)
         assert [row["extra_info"]["index"] for row in rows] == list(range(size))
-        assert Counter(row["data_source"] for row in rows) == {"world_1hop": size * 0.6, "world_2hop": size * 0.4}
+        shares = {"world_1hop": 0.4, "world_2hop": 0.35, "world_3hop": 0.15, "world_known": 0.1}
+        found = Counter(row["data_source"] for row in rows)
+        assert set(found) == set(shares)
+        assert all(abs(found[source] - size * share) <= 1 for source, share in shares.items())
+
+
+def test_shares_of_the_kinds_of_question_can_be_set(tmp_path):
+    shares = ["--two-hop-share", "0.4", "--three-hop-share", "0", "--known-share", "0"]
+    assert main(["data", "--out", str(tmp_path), *SIZES, *shares]) == 0
+    rows = read(tmp_path / "train.parquet")
+    assert Counter(row["data_source"] for row in rows) == {"world_1hop": 120, "world_2hop": 80}
 
 
 def test_a_world_row_holds_prompt_and_golden_answer(world_folder):
     world = World(seed=1)
     for row in read(world_folder / "train.parquet"):
         question = world.parse(row["extra_info"]["question"])
-        assert row["data_source"] == f"world_{question.num_hops}hop"
+        assert row["data_source"] == ("world_known" if question.is_known else f"world_{question.num_hops}hop")
         assert row["reward_model"] == {"style": "rule", "ground_truth": {"target": [question.answer]}}
         (message,) = row["prompt"]
         assert message["role"] == "user"
@@ -61,29 +69,24 @@ def test_train_and_val_files_share_no_question(world_folder):
 
 
 def test_the_same_command_writes_the_same_bytes(world_folder, tmp_path):
-    main(["data", "--out", str(tmp_path), "--seed", "1", "--train", "200", "--val", "50", "--two-hop-share", "0.4", *NO_OTHERS])
+    main(["data", "--out", str(tmp_path), "--seed", "1", *SIZES])
     assert (tmp_path / "train.parquet").read_bytes() == (world_folder / "train.parquet").read_bytes()
 
 
-@pytest.fixture
-def weighing(tmp_path):
-    """A template that tells the cost weight."""
-    path = tmp_path / "weighing.txt"
-    path.write_text("{pool_lookup}\nCost counts {cost_weight}.\n{question}")
-    return path
-
-
 @pytest.mark.parametrize("real", [False, True])
-def test_both_files_have_cost_weights_evenly_spread_over_their_questions(flashrag_root, weighing, tmp_path, real):
+def test_both_files_have_cost_weights_evenly_spread_over_their_questions(flashrag_root, tmp_path, real):
     source = ["--qa", str(flashrag_root)] if real else []
-    options = ["--template", str(weighing), "--cost-weights", "0,0.4,0.95", "--train", "30", "--val", "12", *source]
+    options = ["--cost-weights", "0,0.4,0.95", "--train", "30", "--val", "12", *source]
     assert main(["data", "--out", str(tmp_path), *options]) == 0
     for split, each in (("train", 10), ("val", 4)):
         check_cost_weights(tmp_path / f"{split}.parquet")
         rows = read(tmp_path / f"{split}.parquet")
         assert Counter(row["extra_info"]["cost_weight"] for row in rows) == {0.0: each, 0.4: each, 0.95: each}
         for row in rows:
-            assert f"Cost counts {cost_word(row['extra_info']['cost_weight'])}." in row["prompt"][0]["content"]
+            assert (
+                f"In this question cost counts {cost_word(row['extra_info']['cost_weight'])}."
+                in row["prompt"][0]["content"]
+            )
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ def test_real_questions_are_shared_evenly_and_validated_on_the_held_out_split(fl
         (["--train", "0"], "--train = 0"),
         (["--two-hop-share", "2"], "two_hop_share = 2.0"),
         (["--template", "nowhere.txt"], "nowhere.txt"),
-        (["--cost-weights", "0,0.6"], "would be told by no prompt of template tiny"),
+        (["--cost-weights", "0,0.6", "--template", "SILENT"], "would be told by no prompt of template"),
         (["--pool", "nowhere.yaml"], "nowhere.yaml"),
         (["--qa", "nowhere"], "nowhere"),
         (["--qa", "ROOT", "--sets", "squad:train"], "squad:train"),
@@ -150,7 +153,10 @@ def test_real_questions_are_shared_evenly_and_validated_on_the_held_out_split(fl
 )
 def test_a_wrong_option_is_told_in_one_line_and_writes_nothing(flashrag_root, tmp_path, capsys, options, named):
     out = tmp_path / "out"
-    given = [str(flashrag_root) if option == "ROOT" else option for option in options]
+    silent = tmp_path / "silent.txt"
+    silent.write_text("{pool_lookup}\n{question}")
+    files = {"ROOT": str(flashrag_root), "SILENT": str(silent)}
+    given = [files.get(option, option) for option in options]
     assert main(["data", "--out", str(out), *given]) == 2
     message = capsys.readouterr().err
     assert named in message

@@ -1,6 +1,7 @@
 """The world in which routing is a real choice: whom the pools offer, and what the best router would make of them."""
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 from router_r1.pool import dealer_of, load_pool, raw_cost
@@ -89,7 +90,9 @@ def test_one_grade_boasts_and_one_is_modest():
 
 
 def test_a_boaster_costs_more_than_a_better_one():
-    assert COSTS["film-brilliant"] > COSTS["film-expert"] > COSTS["film-solid"] > COSTS["film-plain"] > COSTS["film-light"]
+    assert (
+        COSTS["film-brilliant"] > COSTS["film-expert"] > COSTS["film-solid"] > COSTS["film-plain"] > COSTS["film-light"]
+    )
     assert COSTS["all-expert"] > 3 * COSTS["film-expert"]
 
 
@@ -102,7 +105,7 @@ def test_who_does_not_know_may_say_so_and_is_never_wrong_about_that():
 
 def test_every_cost_weight_has_another_best_router():
     cases = [(deal, domain) for deal in DEALS for domain in DOMAINS]
-    for lower, higher in zip(COST_WEIGHTS, COST_WEIGHTS[1:], strict=False):
+    for lower, higher in pairwise(COST_WEIGHTS):
         changed = sum(best(*case, lower)[0] != best(*case, higher)[0] for case in cases)
         assert changed / len(cases) > 0.005, (lower, higher)
 
@@ -112,7 +115,7 @@ def test_the_best_routers_make_a_pareto_front_of_six_points():
     for weight in COST_WEIGHTS:
         chosen = [best(deal, domain, weight) for deal in DEALS for domain in DOMAINS]
         points.append((sum(c for *_, c in chosen) / len(chosen), sum(em for _, em, _ in chosen) / len(chosen)))
-    for (cost, em), (cheaper, worse) in zip(points, points[1:], strict=False):
+    for (cost, em), (cheaper, worse) in pairwise(points):
         assert cheaper < cost
         assert worse < em
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -163,7 +164,7 @@ def test_the_next_hop_asks_about_the_name_in_the_reply_before(asking):
         steps = [step for step in script.steps[:-1] if step.body != IGNORANCE and not step.is_mistake]
         steps = [step for step in steps if not step.body.startswith(failed_route("").partition(" from")[0])]
         verbs = script.question.removeprefix("Who ").removesuffix("?").split(" the one who ")[::-1]
-        for hop, (before, after) in enumerate(zip(steps, steps[1:], strict=False), start=1):
+        for hop, (before, after) in enumerate(pairwise(steps), start=1):
             asked, then = parse_turn(before.turn).query, parse_turn(after.turn).query
             assert then == f"who {verbs[hop]} {answer_in(before.body, asked)}?"
             chains += 1
@@ -180,7 +181,7 @@ def test_the_answer_is_copied_from_the_last_reply_or_nobodys(asking):
 def test_who_does_not_know_is_followed_by_another_or_by_giving_up(asking):
     followed = Counter()
     for script in asking:
-        for step, after in zip(script.steps, script.steps[1:], strict=False):
+        for step, after in pairwise(script.steps):
             if step.body == IGNORANCE:
                 action = parse_turn(after.turn)
                 followed[type(action).__name__] += 1
@@ -272,6 +273,8 @@ def test_repetitions_repeat_what_stood_before():
 def test_no_demonstration_tells_a_fact_of_the_default_world_but_those_that_everybody_knows(asking):
     """A reply is as often right about the default world as a guess would be."""
     world = World()
-    single = [s for s in of_the_world(asking) if hops_of(s) == 1 and world.parse(s.question).hops[0].entity not in FAMOUS]
+    single = [
+        s for s in of_the_world(asking) if hops_of(s) == 1 and world.parse(s.question).hops[0].entity not in FAMOUS
+    ]
     right = sum(world.parse(s.question).answer == parse_turn(s.steps[-1].turn).text for s in single)
     assert right <= 0.02 * len(single)

@@ -57,16 +57,14 @@ def questions_of(root, dataset):
 
 
 def test_skill_follows_the_data_sets_home_domain(book, flashrag_root):
-    pool = SimulatedPool(World(0), [book])
+    pools = [SimulatedPool(World(seed), [book]) for seed in range(3)]
     for dataset in ("nq", "hotpotqa"):
+        items = questions_of(flashrag_root, dataset)
+        assert len(items) == 140
         for candidate, profile in PROFILES.items():
-            known = [
-                f"{item.golden_answers[0]}." in pool.reply(candidate, item.text)
-                for item in questions_of(flashrag_root, dataset)
-            ]
+            known = [f"{i.golden_answers[0]}." in pool.reply(candidate, i.text) for pool in pools for i in items]
             stated = profile.knows_share(home_domain(dataset))
-            assert len(known) == 140
-            assert statistics.mean(known) == pytest.approx(stated, abs=0.12), (dataset, candidate)
+            assert statistics.mean(known) == pytest.approx(stated, abs=0.1), (dataset, candidate)
 
 
 def test_the_two_training_sets_have_different_best_specialists():

@@ -164,7 +164,10 @@ def test_the_shares_of_hops_and_of_known_facts_are_those_asked_for():
     [
         ({"split": "dev", "n": 1}, "split = 'dev'"),
         ({"split": "val", "n": 1, "shares": Shares(two_hop=1.1)}, "two_hop_share = 1.1"),
-        ({"split": "val", "n": 1, "shares": Shares(two_hop=0.6, known=0.6)}, r"two_hop_share \+ three_hop_share \+ known"),
+        (
+            {"split": "val", "n": 1, "shares": Shares(two_hop=0.6, known=0.6)},
+            r"two_hop_share \+ three_hop_share \+ known",
+        ),
         ({"split": "val", "n": 500, "shares": Shares(0, 0, known=1)}, "about famous names = 500: only"),
         ({"split": "val", "n": -1}, "n = -1"),
         ({"split": "val", "n": 5000, "shares": ONE_HOP}, "1-hop questions of val = 5000: only 1"),

@@ -8,7 +8,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from router_r1.errors import ConfigError
+from router_r1.pool import load_pool
 from router_r1.project_files import pool_file
+from router_r1.rollout.exploration import ExplorationConfig
 from router_r1.training import configuration as cfg
 
 RUN = {"name": "x", "run_dir": "/x"}
@@ -45,21 +47,43 @@ def changed(default):
     return change
 
 
-def test_without_a_gpu_the_default_is_the_world_on_the_cpu_with_ppo():
+def test_without_a_gpu_the_default_is_the_world_of_dealt_pools_on_the_cpu_with_grpo():
     c = composed()
 
-    assert (c.trainer.device, c.algorithm.adv_estimator, c.router_r1.sim.enabled) == ("cpu", "gae", True)
-    assert c.actor_rollout_ref.rollout.n == 1
-    assert c.algorithm.use_kl_in_reward
+    assert (c.trainer.device, c.algorithm.adv_estimator, c.router_r1.sim.enabled) == ("cpu", "grpo", True)
+    assert c.router_r1.pool == str(pool_file("dealt"))
+    assert c.router_r1.reward.cost_coe == "sampled"
+    assert c.actor_rollout_ref.rollout.n >= 2
+    assert not c.algorithm.norm_adv_by_std_in_grpo
+    assert not c.algorithm.use_kl_in_reward
+    assert not c.actor_rollout_ref.actor.use_kl_loss, "in the world nothing but the reward is to be learned"
     cfg.check_settings(c)
 
 
-def test_the_estimator_alone_makes_a_sound_grpo_configuration():
-    c = composed("algorithm.adv_estimator=grpo")
+def test_the_estimator_alone_makes_a_sound_ppo_configuration_of_as_many_trajectories(changed):
+    ppo, grpo = composed("algorithm.adv_estimator=gae"), changed()
+
+    assert ppo.actor_rollout_ref.rollout.n == 1
+    assert ppo.algorithm.use_kl_in_reward
+    assert not ppo.actor_rollout_ref.actor.use_kl_loss
+    assert ppo.data.train_batch_size == grpo.data.train_batch_size * grpo.actor_rollout_ref.rollout.n
+    cfg.check_settings(ppo)
+
+
+def test_the_estimator_alone_makes_a_grpo_configuration_of_the_papers():
+    c = composed("platform=gpu", "algorithm.adv_estimator=grpo")
 
     assert c.actor_rollout_ref.rollout.n >= 2
     assert c.actor_rollout_ref.actor.use_kl_loss
     assert not c.algorithm.use_kl_in_reward
+
+
+def test_real_questions_without_a_gpu_are_asked_of_the_pool_whose_candidates_keep_their_names(monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "/data")
+    c = composed("experiment=nq_hotpotqa_cpu")
+
+    assert load_pool(c.router_r1.pool, base_url="http://127.0.0.1:1/v1").deals is None
+    assert (c.router_r1.sim.qa_root, c.router_r1.reward.cost_coe) == ("/data", 0)
     cfg.check_settings(c)
 
 
@@ -128,8 +152,11 @@ def rewards_file(tmp_path, monkeypatch):
     return file
 
 
-def test_by_default_the_reward_is_the_papers_three_terms(changed):
-    assert changed().router_r1.reward.terms == {"format": "format", "outcome": "outcome", "cost": "cost"}
+def test_by_default_the_reward_is_the_papers_three_terms_and_in_the_world_money_keeps_its_worth(changed):
+    papers = {"format": "format", "outcome": "outcome", "cost": "cost"}
+
+    assert composed("platform=gpu").router_r1.reward.terms == papers
+    assert changed().router_r1.reward.terms == papers | {"cost": "linear_cost"}
 
 
 def test_a_term_of_ones_own_is_one_override_and_its_weight_another(rewards_file):
@@ -175,17 +202,27 @@ def test_a_term_that_cannot_be_had_ends_the_command_before_anything_starts(chang
 # ---------------------------------------------------------------- exploration
 
 
-def test_by_default_nothing_is_explored(changed):
-    assert OmegaConf.to_container(changed().router_r1.exploration)["dealt"] == 0.0
+def exploration(config: DictConfig) -> ExplorationConfig:
+    return ExplorationConfig(**OmegaConf.to_container(config.router_r1.exploration))
 
 
-def test_exploration_in_the_world_is_two_overrides(changed):
-    cfg.check_settings(changed(router_r1__exploration__dealt=1.0, router_r1__exploration__tau=0.1))
+def test_by_default_nothing_is_explored():
+    assert not exploration(composed("platform=gpu")).is_on
 
 
-def test_a_choice_that_begins_with_the_descriptor_is_another(changed):
-    form = "{descriptor} {name}"
-    cfg.check_settings(changed(router_r1__exploration__dealt=1.0, router_r1__exploration__choice=form))
+def test_in_the_world_exploration_is_on_and_deals_what_the_tiny_policy_writes_to_choose(changed):
+    settings = exploration(changed())
+
+    assert settings.dealt_at(0.0) == 1.0
+    assert settings.tau_at(0.0) > 0
+    assert (settings.marker, settings.choice) == (" Ask", "{descriptor} {name}")
+
+
+def test_exploration_can_be_left_out_and_a_choice_may_be_the_name_alone(changed):
+    off = {"router_r1__exploration__dealt": 0.0, "router_r1__exploration__tau": 0.0}
+
+    cfg.check_settings(changed(**off))
+    cfg.check_settings(changed(router_r1__exploration__choice="{name}"))
 
 
 @pytest.mark.parametrize(
