@@ -115,12 +115,18 @@ class Choice:
 
 
 class SteerablePolicy(Policy, Protocol):
-    """A policy that can be kept to some tokens, and says how likely what it wrote was without that."""
+    """A policy that goes on from what was written for it, and says how likely that was."""
 
-    async def force(
-        self, token_ids: Sequence[int], allowed: Sequence[int], *, max_tokens: int, request_id: str
+    async def go_on(
+        self,
+        token_ids: Sequence[int],
+        written: Sequence[int],
+        *,
+        max_tokens: int,
+        stop: Sequence[str],
+        request_id: str,
     ) -> Generation:
-        """`max_tokens` of the allowed tokens after `token_ids`, with the log-probs that the policy gives them."""
+        """`written` after `token_ids`, with the log-probs that the policy gives it, and up to `max_tokens` of its own."""
         ...
 
 
@@ -174,29 +180,11 @@ class ExploringPolicy:
         if len(written) >= left:
             rest = await self._policy.generate(context, max_tokens=left, stop=stop, request_id=request_id)
             return _joined(head, rest)
-        dealt = await self._write(context, written, request_id)
-        rest = await self._policy.generate(
-            [*context, *written], max_tokens=left - len(written), stop=stop, request_id=request_id
+        rest = await self._policy.go_on(
+            context, written, max_tokens=left - len(written), stop=stop, request_id=request_id
         )
-        self.choice = Choice(self._dealt, sum(dealt.logprobs), is_dealt=True)
-        return _joined(head, dealt, rest)
-
-    async def _write(self, context: Sequence[int], written: Sequence[int], request_id: str) -> Generation:
-        """Have these tokens written, in few requests: a policy that is kept to them mostly finds their order."""
-        logprobs: list[float] = []
-        while left := written[len(logprobs) :]:
-            done = written[: len(logprobs)]
-            tried = await self._policy.force(
-                [*context, *done], sorted(set(left)), max_tokens=len(left), request_id=request_id
-            )
-            right = next(
-                (n for n, pair in enumerate(zip(tried.token_ids, left, strict=False)) if pair[0] != pair[1]), len(left)
-            )
-            if not right:
-                tried = await self._policy.force([*context, *done], left[:1], max_tokens=1, request_id=request_id)
-                right = 1
-            logprobs += tried.logprobs[:right]
-        return Generation(list(written), "length", logprobs)
+        self.choice = Choice(self._dealt, sum(rest.logprobs[: len(written)]), is_dealt=True)
+        return _joined(head, rest)
 
     def _ids_of(self, text: str) -> list[int]:
         """Tokens of a text as they follow the marker in running text."""

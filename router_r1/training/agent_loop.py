@@ -34,6 +34,7 @@ class EnginePolicy:
         self._server = server
         self._sampling_params = sampling_params
         self.model_versions: list[int] = []
+        self._prompt_logprobs: list[list[float]] = []  # of the latest request that asked for them
         self.preemptions = 0
 
     async def generate(
@@ -41,13 +42,26 @@ class EnginePolicy:
     ) -> Generation:
         return await self._generate(token_ids, request_id, max_tokens=max_tokens, stop=list(stop))
 
-    async def force(
-        self, token_ids: Sequence[int], allowed: Sequence[int], *, max_tokens: int, request_id: str
+    async def go_on(
+        self,
+        token_ids: Sequence[int],
+        written: Sequence[int],
+        *,
+        max_tokens: int,
+        stop: Sequence[str],
+        request_id: str,
     ) -> Generation:
-        """Some of the allowed tokens; their log-probs are the policy's as long as the engine gives raw ones."""
-        return await self._generate(
-            token_ids, request_id, max_tokens=max_tokens, stop=[], allowed_token_ids=list(allowed)
+        """One request: an engine can tell the log-probs of its prompt.
+
+        vLLM could also be kept to some tokens (`allowed_token_ids`), but where requests change places in its batch that
+        restriction befalls another one (vLLM 0.22, `InputBatch.swap_states` exchanges rows that are views).
+        """
+        rest = await self._generate(
+            [*token_ids, *written], request_id, max_tokens=max_tokens, stop=list(stop), prompt_logprobs=0
         )
+        # veRL gives them from the second token on, and adds one for the token that is still to come.
+        logprobs = [logprob for (logprob,) in self._prompt_logprobs[-len(written) - 1 : -1]]
+        return Generation([*written, *rest.token_ids], rest.finish, [*logprobs, *rest.logprobs])
 
     async def _generate(
         self, token_ids: Sequence[int], request_id: str, *, max_tokens: int, **params: Any
@@ -63,6 +77,7 @@ class EnginePolicy:
                 "skip_special_tokens": False,  # the engine looks for stop strings in the text that the loop reads
             },
         )
+        self._prompt_logprobs = output.extra_fields.get("prompt_logprobs") or []
         version = output.extra_fields.get("global_steps")
         if version is not None:
             self.model_versions.append(version)

@@ -70,16 +70,19 @@ async def test_sampling_parameters_reach_the_engine_unchanged_with_budget_and_st
     assert (generation.token_ids, generation.logprobs) == ([5, 6], [-0.1, -0.2])
 
 
-async def test_an_engine_is_kept_to_the_tokens_that_it_may_write():
-    """Among raw log-probs, theirs are the policy's although nothing else was allowed."""
-    server = Server(Output([7, 5], [-3.5, -0.5], extra_fields={"global_steps": 2}))
+async def test_what_was_written_for_the_policy_is_part_of_the_prompt_whose_log_probs_the_engine_tells():
+    """veRL gives a prompt's from its second token on, and one more for what is to come."""
+    told = {"global_steps": 2, "prompt_logprobs": [[-9.0], [-3.5], [-0.5], [0.0]]}
+    server = Server(Output([6, 8], [-0.1, -0.2], extra_fields=told))
     policy = agent_loop.EnginePolicy(server, {"temperature": 1.0, "logprobs": True})
 
-    generation = await policy.force([1, 2], [5, 7], max_tokens=2, request_id="r")
+    generation = await policy.go_on([1, 2], [7, 5], max_tokens=9, stop=STOP_STRINGS, request_id="r")
 
-    params = server.calls[0]["sampling_params"]
-    assert (params["allowed_token_ids"], params["max_tokens"], params["stop"]) == ([5, 7], 2, [])
-    assert (generation.token_ids, generation.logprobs, policy.model_versions) == ([7, 5], [-3.5, -0.5], [2])
+    (call,) = server.calls
+    assert (call["prompt_ids"], call["sampling_params"]["prompt_logprobs"]) == ([1, 2, 7, 5], 0)
+    assert call["sampling_params"]["max_tokens"] == 9
+    assert (generation.token_ids, generation.logprobs) == ([7, 5, 6, 8], [-3.5, -0.5, -0.1, -0.2])
+    assert (generation.finish, policy.model_versions) == ("stop", [2])
 
 
 @pytest.mark.parametrize(
@@ -211,10 +214,6 @@ class WritingServer:
 
     async def generate(self, *, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Output:
         context = TOKENIZER.decode(prompt_ids)
-        if forced := sampling_params.get("allowed_token_ids"):
-            wanted = (TOKENIZER.encode(f" {name}", add_special_tokens=False) for name in ("Nova", "Lyra"))
-            ids = next(ids for ids in wanted if {*forced} <= {*ids})[-sampling_params["max_tokens"] :]
-            return Output(ids, [-2.0] * len(ids))
         if "<information>" in context:
             text = "<think> I know. </think> <answer> Paris </answer>"
         elif context.endswith("<search>"):
@@ -224,7 +223,8 @@ class WritingServer:
             text = ": Who? </search>" if asked and written else "<think> Hm. </think> <search> Nova: Who? </search>"
         end = min((text.index(s) + len(s) for s in sampling_params["stop"] if s in text), default=len(text))
         ids = TOKENIZER.encode(text[:end], add_special_tokens=False)
-        return Output(ids, [-0.5] * len(ids))
+        asked = "prompt_logprobs" in sampling_params
+        return Output(ids, [-0.5] * len(ids), extra_fields={"prompt_logprobs": [[-2.0]] * len(prompt_ids)} if asked else {})
 
 
 def loop_of(

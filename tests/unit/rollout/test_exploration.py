@@ -38,10 +38,10 @@ class Writer:
 
     def __init__(self, favourite: str = "Atlas-7B", text: str | None = None, *, in_pieces: bool = False) -> None:
         self.favourite, self.text, self.in_pieces = favourite, text, in_pieces
-        self.order: list[int] = []
-        self.requests: list[int] = []
+        self.requests = 0
 
     async def generate(self, token_ids, *, max_tokens, stop, request_id):
+        self.requests += 1
         written = TOKENIZER.decode(token_ids)
         if self.text is not None:
             rest = self.text
@@ -56,17 +56,14 @@ class Writer:
         ids = [i for piece in pieces for i in encode(piece)][:max_tokens]
         return Generation(ids, "length" if len(ids) == max_tokens else "stop", [-0.5] * len(ids))
 
-    async def force(self, token_ids, allowed, *, max_tokens, request_id):
-        """Kept to some tokens, it writes them in the order that it likes; each has log-prob -2."""
-        self.requests.append(max_tokens)
-        ids = list(allowed) if len(allowed) == 1 else self.order[-max_tokens:]
-        return Generation(ids, "length", [-2.0] * len(ids))
+    async def go_on(self, token_ids, written, *, max_tokens, stop, request_id):
+        """Every token that was written for it has log-prob -2."""
+        rest = await self.generate([*token_ids, *written], max_tokens=max_tokens, stop=stop, request_id=request_id)
+        return Generation([*written, *rest.token_ids], rest.finish, [-2.0] * len(written) + rest.logprobs)
 
 
 def explore(policy: Writer, deal: str | None, marker: str = MARKER, **settings) -> ExploringPolicy:
-    given = {"pool": POOL, "form": "{name}", **settings}
-    if deal:
-        policy.order = encode(f" {choice_text(given['form'], given['pool'].candidate(deal))}")
+    given = {"pool": POOL, **settings}
     return ExploringPolicy(policy, tokenizer=TOKENIZER, marker=marker, dealt=deal, **given)
 
 
@@ -84,16 +81,7 @@ async def test_a_dealt_name_stands_where_the_policy_would_have_chosen_and_the_re
     assert len(turn.logprobs) == len(turn.token_ids)
     tokens = len(encode(" Borealis-70B"))
     assert exploring.choice == Choice("Borealis-70B", -2.0 * tokens, is_dealt=True)
-    assert writer.requests == [tokens], "more requests than it took"
-
-
-async def test_a_policy_that_would_write_the_dealt_tokens_in_another_order_is_led_token_by_token():
-    exploring = explore(writer := Writer(), "Borealis-70B")
-    writer.order = [*writer.order[:2], *reversed(writer.order[2:])]
-    turn = await turn_of(exploring)
-    assert TOKENIZER.decode(turn.token_ids) == f"{HEAD}{MARKER} Borealis-70B{TAIL}"
-    assert exploring.choice == Choice("Borealis-70B", -2.0 * len(writer.order), is_dealt=True)
-    assert len(writer.requests) > 1
+    assert writer.requests == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,17 +89,16 @@ async def test_a_choice_that_is_not_dealt_is_watched(name):
     exploring = explore(writer := Writer(name), None)
     turn = await turn_of(exploring)
     assert TOKENIZER.decode(turn.token_ids) == f"{HEAD}{MARKER} {name}{TAIL}"
-    assert writer.requests == []
+    assert writer.requests == 1
     assert exploring.choice == Choice(name, -0.5 * len(encode(f" {name}")), is_dealt=False)
 
 
 async def test_only_the_first_turn_is_dealt():
     exploring = explore(writer := Writer(), "Pico-1B")
     await turn_of(exploring)
-    forced = len(writer.requests)
     second = await turn_of(exploring)
     assert TOKENIZER.decode(second.token_ids) == f"{HEAD}{MARKER} Atlas-7B{TAIL}"
-    assert len(writer.requests) == forced
+    assert writer.requests == 3
 
 
 @pytest.mark.parametrize("text", ["<think> I know. </think> <answer> Paris </answer>", "<think> hm", ""])
@@ -159,10 +146,10 @@ WITH_DESCRIPTORS = {"pool": DEALT.pool(pool_of(*NAMES, descriptor="all")), "form
 
 @pytest.mark.parametrize(("name", "text"), [("Nova", "film Nova"), ("Lyra", "music and art Lyra"), ("No", "all No")])
 async def test_all_of_a_choice_is_forced_and_its_log_prob_is_the_sum_over_its_tokens(name, text):
-    exploring = explore(writer := Writer(), name, **WITH_DESCRIPTORS)
+    exploring = explore(Writer(), name, **WITH_DESCRIPTORS)
     turn = await turn_of(exploring)
     assert TOKENIZER.decode(turn.token_ids) == f"{HEAD}{MARKER} {text}{TAIL}"
-    assert exploring.choice == Choice(name, -2.0 * len(writer.order), is_dealt=True)
+    assert exploring.choice == Choice(name, -2.0 * len(encode(f" {text}")), is_dealt=True)
 
 
 @pytest.mark.parametrize(("name", "text"), [("Nova", "film Nova"), ("Lyra", "music and art Lyra"), ("No", "all No")])
