@@ -54,7 +54,7 @@ class EnginePolicy:
         """One request: an engine can tell the log-probs of its prompt.
 
         vLLM could also be kept to some tokens (`allowed_token_ids`), but where requests change places in its batch that
-        restriction befalls another one (vLLM 0.22, `InputBatch.swap_states` exchanges rows that are views).
+        restriction befalls another one (vLLM 0.28: `InputBatch.swap_states` exchanges rows that are views).
         """
         rest = await self._generate(
             [*token_ids, *written], request_id, max_tokens=max_tokens, stop=list(stop), prompt_logprobs=0
