@@ -224,7 +224,9 @@ class WritingServer:
         end = min((text.index(s) + len(s) for s in sampling_params["stop"] if s in text), default=len(text))
         ids = TOKENIZER.encode(text[:end], add_special_tokens=False)
         asked = "prompt_logprobs" in sampling_params
-        return Output(ids, [-0.5] * len(ids), extra_fields={"prompt_logprobs": [[-2.0]] * len(prompt_ids)} if asked else {})
+        return Output(
+            ids, [-0.5] * len(ids), extra_fields={"prompt_logprobs": [[-2.0]] * len(prompt_ids)} if asked else {}
+        )
 
 
 def loop_of(
