@@ -126,7 +126,7 @@ class SteerablePolicy(Policy, Protocol):
         stop: Sequence[str],
         request_id: str,
     ) -> Generation:
-        """`written` after `token_ids`, with the log-probs that the policy gives it, and up to `max_tokens` of its own."""
+        """`written` after `token_ids`, with the log-probs the policy gives it, and up to `max_tokens` of its own."""
         ...
 
 
