@@ -43,7 +43,7 @@ from router_r1.rollout.tokens import encode_prompt
 from router_r1.routing import RouteService
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
-from router_r1.sim.world.facts import World
+from router_r1.sim.world.facts import Shares, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,7 +137,7 @@ def measure(questions: Sequence[PromptedQuestion], seed: int, median_s: float, s
 
 
 def make_questions(n: int, seed: int) -> list[PromptedQuestion]:
-    asked = World(seed).generate("val", n, seed, 0.4)
+    asked = World(seed).generate("val", n, seed, Shares(two_hop=0.4, three_hop=0, known=0))
     return [
         PromptedQuestion(
             Question(str(i), q.text, tuple(q.golden_answers)),

@@ -416,10 +416,12 @@ def test_several_cost_weights_of_one_policy_stand_beside_each_other(bench, quest
     ]
 
 
-def test_a_cost_weight_that_the_template_does_not_tell_is_refused(bench, questions, policy):
-    code, _, err, _ = bench(questions, "--template", "tiny", "--cost-weight", "0.6")
+def test_a_cost_weight_that_the_template_does_not_tell_is_refused(bench, questions, policy, tmp_path):
+    silent = tmp_path / "silent.txt"
+    silent.write_text("{pool_inline}\n{question}")
+    code, _, err, _ = bench(questions, "--template", str(silent), "--cost-weight", "0.6")
     assert code == 2
-    assert "--cost-weight = 0.6: is told by no prompt of template tiny" in err
+    assert f"--cost-weight = 0.6: is told by no prompt of template {silent}" in err
     assert not policy.requests
 
 

@@ -145,7 +145,7 @@ def test_a_failed_route_is_part_of_the_trajectory_and_no_error(options, candidat
         ({"temperature": 3}, "Router.open: temperature = 3: .*less than or equal to 2"),
         ({"cost_weight": 1.5}, r"Router.open: cost_weight = 1.5: .*less than or equal to 1"),
         ({"routing": {"retries": {"max_attempts": 0}}}, r"Router.open: routing\.retries\.max_attempts = 0"),
-        ({"pool": "nowhere"}, "nowhere.*there are local_small, paper"),
+        ({"pool": "nowhere"}, "nowhere.*there are dealt, local_small, paper"),
         ({"template": "nowhere"}, "nowhere"),
         ({"run": "never"}, "never.*is no run"),
         ({"method": "random"}, "method = 'random'"),

@@ -20,7 +20,7 @@ from router_r1.pool import load_pool
 from router_r1.project_files import pool_file as pool_called
 from router_r1.routing import RouteService, RoutingConfig
 from router_r1.sim.server.process import pool_server
-from router_r1.sim.world.facts import World
+from router_r1.sim.world.facts import ONE_HOP, World
 from tests.integration.conftest import CAPITALS, CandidateServer, question_of, write_pool
 
 BOTH = ("Atlas-7B", "Borealis-70B")
@@ -158,7 +158,7 @@ async def test_in_the_simulated_world_the_generalist_is_the_best_constant_and_th
         pool = load_pool(pool_called("sim"), base_url=url)
         questions = [
             OfferedQuestion(("world", number), q.hops[0].domain, q.text, tuple(q.golden_answers), tuple(pool.names))
-            for number, q in enumerate(world.generate("val", 60, 0, 0.0))
+            for number, q in enumerate(world.generate("val", 60, shares=ONE_HOP))
         ]
         await ask(pool, questions, tmp_path / "a.jsonl")
 
