@@ -481,7 +481,7 @@ FINDINGS: tuple[Finding, ...] = (
         (BASE,),
         _tell_unseen,
         tuple(_DEALS.values()),
-        paper=f"Mean EM of four data sets .458; with two candidates that it had not met besides, .463 ({PAPER}, table 2).",
+        paper=f"Mean EM of four data sets .458; .463 with two more candidates, never met before ({PAPER}, table 2).",
     ),
     Finding("f", "What keeps the routes from collapsing?", (BASE, *_CURES.values()), _tell_collapse),
     Finding(

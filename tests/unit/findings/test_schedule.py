@@ -74,7 +74,9 @@ class Machine:
         return 0
 
     def _bench(self, arguments: Sequence[str]) -> int:
-        write_benchmark(Path(arguments[arguments.index("--out") + 1]), [record(0, em=1, asked="A", offered=[("A", "")])])
+        write_benchmark(
+            Path(arguments[arguments.index("--out") + 1]), [record(0, em=1, asked="A", offered=[("A", "")])]
+        )
         self.now += HOUR / 10
         return 0
 
