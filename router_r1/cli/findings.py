@@ -42,6 +42,10 @@ def findings(
         from router_r1.benchmark.tables import console_for, show
         from router_r1.findings import catalogue, report, schedule
 
+        for override in overrides:
+            if "=" not in override and not override.startswith("~"):
+                remedy = "is no override; write key=value, or ~key to take a key out"
+                raise ConfigError("command line", "", override, remedy)
         for key, value in (("--seeds", seeds), ("--budget-hours", budget_hours)):
             if not value > 0:
                 raise ConfigError("command line", key, value, "must be above 0")

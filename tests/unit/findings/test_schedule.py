@@ -37,7 +37,7 @@ class Machine:
     """Runs trainings of an hour and benchmarks of six minutes, on a clock of its own.
 
     Attributes:
-        fails, hangs: names of tasks that end with an error, or are cut by Ctrl-C, each for the first time it is run.
+        fails, is_cut: names of tasks that end with an error, or are cut by Ctrl-C, each the first time it is run.
     """
 
     def __init__(self) -> None:
