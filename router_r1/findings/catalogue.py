@@ -153,10 +153,12 @@ def _tell_alpha(found: Found) -> Told:
         ),
     ]
     lines = {
-        "one policy, told alpha": [
-            (_at_weight(found, alpha, "raw_cost"), _at_weight(found, alpha, "em")) for alpha in fixed
-        ],
-        "a policy for each alpha": [(found.last(name, "raw_cost"), found.last(name, "em")) for name in fixed.values()],
+        "one policy, told alpha": {
+            alpha: (_at_weight(found, alpha, "raw_cost"), _at_weight(found, alpha, "em")) for alpha in fixed
+        },
+        "a policy for each alpha": {
+            alpha: (found.last(name, "raw_cost"), found.last(name, "em")) for alpha, name in fixed.items()
+        },
     }
     return Told(claims, [sheet, _PAPER_ALPHA], {"em_and_cost": partial(_draw_trade_off, lines=lines)})
 
@@ -176,14 +178,18 @@ _PAPER_ALPHA = Sheet(
 )
 
 
-def _draw_trade_off(axes: Axes, *, lines: Mapping[str, Sequence[tuple[BySeed, BySeed]]]) -> None:
-    means = {
-        label: {statistics.fmean(cost.values()): statistics.fmean(em.values()) for cost, em in points if cost and em}
-        for label, points in lines.items()
-    }
-    draw_lines(axes, {label: line for label, line in means.items() if line}, marker="o")
+def _draw_trade_off(axes: Axes, *, lines: Mapping[str, Mapping[float, tuple[BySeed, BySeed]]]) -> None:
+    """A line from alpha to alpha, of means over seeds; each point says its alpha."""
+    for label, points in lines.items():
+        known = {alpha: (cost, em) for alpha, (cost, em) in points.items() if cost and em}
+        costs = [statistics.fmean(cost.values()) for cost, _ in known.values()]
+        ems = [statistics.fmean(em.values()) for _, em in known.values()]
+        axes.plot(costs, ems, "o-", label=label)
+        for place in zip(known, costs, ems, strict=True):
+            axes.annotate(f"{place[0]:g}", place[1:], textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set_xlabel("raw cost per question (micro-USD of output)")
     axes.set_ylabel("exact match, mean over seeds")
+    axes.legend(fontsize=8)
 
 
 # ---------------------------------------------------------------- b: calls by difficulty

@@ -27,7 +27,7 @@ def draw_bars(axes: Axes, *, bars: Mapping[str, Mapping[int, float]], label: str
     axes.set_xlabel(f"{label}, mean over seeds, 90 % interval")
 
 
-def draw_lines(axes: Axes, lines: Mapping[str, Mapping[float, float]], marker: str = "") -> None:
+def draw_lines(axes: Axes, lines: Mapping[str, Mapping[float, float]]) -> None:
     """A line for each name, from the smallest x to the largest.
 
     Args:
@@ -35,6 +35,6 @@ def draw_lines(axes: Axes, lines: Mapping[str, Mapping[float, float]], marker: s
     """
     for name, points in lines.items():
         places = sorted(points)
-        axes.plot(places, [points[x] for x in places], marker=marker, label=name)
+        axes.plot(places, [points[x] for x in places], label=name)
     if lines:
         axes.legend(fontsize=8)

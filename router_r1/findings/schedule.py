@@ -155,9 +155,10 @@ def run(
         left = durations.expected(to_do[number:])
         time_left = "" if left is None else f", about {_hours(left)} left for all"
         tell(f"run {len(tasks) - len(to_do) + number + 1} of {len(tasks)}: {task.name}{time_left} · log: {task.log}")
+        arguments = task.arguments()
         started, code = clock(), int(ExitCode.INTERRUPTED)
         try:
-            code = start(task.arguments(), task.log)
+            code = start(arguments, task.log)
         finally:
             seconds = clock() - started
             durations.add(task, seconds, code)
