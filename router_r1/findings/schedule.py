@@ -23,6 +23,7 @@ from router_r1.exit_codes import ExitCode
 from router_r1.findings.catalogue import Finding
 from router_r1.findings.verdicts import LEAST_SEEDS
 from router_r1.findings.work import Task
+from router_r1.printable import printable
 
 LOG_FILE = "log.jsonl"
 """One line for each child process that ended: name of the task, whether it is a training, seconds, exit code."""
@@ -179,4 +180,4 @@ def _hours(seconds: float) -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else f"{log} is empty"
+    return printable(lines[-1]) if lines else f"{log} is empty"
