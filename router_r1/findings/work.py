@@ -130,4 +130,4 @@ class Task:
         file = self.out / "questions" / f"{self.name}.parquet"
         pool = what.write_questions(self.before.folder, file, self.out)
         return ["bench", "--run", str(self.before.folder), "--data", str(file), "--pool", str(pool),
-                "--out", str(self.folder), "--resume"]  # fmt: skip
+                "--no-constants", "--out", str(self.folder), "--resume"]  # fmt: skip
