@@ -18,9 +18,13 @@ def _die_with_parent() -> None:
 
 
 def start(
-    module: str, args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    module: str, args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, own_session: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module args` with its output appended to `log`."""
+    """Start `python -m module args` with its output appended to `log`.
+
+    Args:
+        own_session: Ctrl-C in the terminal does not reach it; whoever started it stops it.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         return subprocess.Popen(
@@ -29,6 +33,7 @@ def start(
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=env,
+            start_new_session=own_session,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 

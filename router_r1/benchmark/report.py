@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router_r1.atomic import write_text
 from router_r1.benchmark.display import Segment, describe_route, segments
@@ -20,6 +20,9 @@ from router_r1.benchmark.tables import ordered, sheets
 from router_r1.printable import printable
 from router_r1.protocol import Route
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 _MAX_CHARS = 4000  # of one piece of text; a candidate may send megabytes
 _SAMPLES = 3  # per data set and kind
 
@@ -28,19 +31,11 @@ def write_report(
     folder: Path, results: Results, records: Sequence[Record], figures: Sequence[Path], facts: Mapping[str, Any]
 ) -> Path:
     """Write `report.html`; its path."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("router_r1.benchmark", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"printable": shortened, "segments": _segments, "route": _route}
+    environment = page_environment()
+    environment.filters |= {"segments": _segments, "route": _route}
     page = environment.get_template("report.html").render(
         sheets=sheets(results),
-        figures=[(path.stem, base64.b64encode(path.read_bytes()).decode("ascii")) for path in figures],
+        figures=embedded(figures),
         samples={name: sample(records, name) for name in ordered(results.datasets)},
         notes=facts.get("notes", []),
         facts=json.dumps(facts, indent=2, ensure_ascii=False),
@@ -48,6 +43,30 @@ def write_report(
     path = folder / "report.html"
     write_text(path, page)
     return path
+
+
+def page_environment(*packages: str) -> Environment:
+    """What pages are made with: `page.html`, which they extend, `parts.html`, and everything escaped.
+
+    Args:
+        packages: with a folder `templates` of further ones.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(name, "templates") for name in (*packages, "router_r1.benchmark")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = shortened
+    return environment
+
+
+def embedded(figures: Sequence[Path]) -> list[tuple[str, str]]:
+    """Name and base64 of PNG files, as a page holds them."""
+    return [(path.stem, base64.b64encode(path.read_bytes()).decode("ascii")) for path in figures]
 
 
 def sample(records: Sequence[Record], data_source: str) -> dict[str, list[Record]]:

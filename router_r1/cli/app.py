@@ -16,6 +16,7 @@ _COMMANDS = {
     "train": ("router_r1.cli.train:train", "Train a router."),
     "bench": ("router_r1.cli.bench:bench", "Benchmark a trained router, or another method, on test sets."),
     "compare": ("router_r1.cli.compare:compare", "Put several benchmarks side by side."),
+    "findings": ("router_r1.cli.findings:findings", "See which of the paper's findings hold in the small."),
     "ask": ("router_r1.cli.ask:ask", "Ask a trained router, or another method."),
     "data": ("router_r1.cli.data:app", "Write question files."),
     "pool": ("router_r1.cli.pool:app", "Look at a routing pool, and have its descriptors written."),

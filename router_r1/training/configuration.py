@@ -144,9 +144,12 @@ def check_settings(config: DictConfig) -> None:
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
     Shares(**settings.sim.shares).check("router_r1.sim.shares")
     estimator, n = config.algorithm.adv_estimator, config.actor_rollout_ref.rollout.n
-    if estimator == "grpo" and n < 2:
+    if estimator in ("grpo", "rloo") and n < 2:
         raise ConfigError(
-            "configuration", "actor_rollout_ref.rollout.n", n, "GRPO compares the answers to one question: at least 2"
+            "configuration",
+            "actor_rollout_ref.rollout.n",
+            n,
+            f"{estimator.upper()} compares the answers to one question: at least 2",
         )
     mini, batch = config.actor_rollout_ref.actor.ppo_mini_batch_size, config.data.train_batch_size
     if batch % mini:

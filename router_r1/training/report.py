@@ -18,7 +18,7 @@ from router_r1.candidate_answers import read_table
 from router_r1.constant_routers import BEST_CONSTANT_EM, EM_ABOVE_CONSTANT, ORACLE_EM, Score, described
 from router_r1.measures import COST_WEIGHT, EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
 from router_r1.printable import printable
-from router_r1.runs import constants_file, read_metrics, read_validation_measures
+from router_r1.runs import SUMMARY_FILE, constants_file, read_metrics, read_validation_measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # imported for real only when a picture is drawn
@@ -206,7 +206,7 @@ def close(run_dir: Path, console: Console) -> None:
             summary["cost_curve"] = {f"{weight:g}": row for weight, row in curve.items()}
         if table := read_table(constants_file(run_dir)):
             summary["constants"] = described(table)
-        write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_text(run_dir / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     draw_curves(metrics, run_dir / "curves.png")
     console.print(f"curves: {run_dir / 'curves.png'}")
 

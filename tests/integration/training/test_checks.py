@@ -133,10 +133,11 @@ def test_an_unknown_template_is_refused_with_those_there_are(refusal):
     assert all(name in refusal({"router_r1.template": "nowhere"}) for name in ("llama", "qwen", "tiny"))
 
 
-def test_grpo_with_a_single_trajectory_per_question_is_refused(refusal):
-    error = refusal({"algorithm.adv_estimator": "grpo", "actor_rollout_ref.rollout.n": 1})
+@pytest.mark.parametrize("estimator", ["grpo", "rloo"])
+def test_an_estimator_that_compares_trajectories_is_refused_a_single_one_per_question(refusal, estimator):
+    error = refusal({"algorithm.adv_estimator": estimator, "actor_rollout_ref.rollout.n": 1})
 
-    assert "actor_rollout_ref.rollout.n = 1" in error
+    assert f"actor_rollout_ref.rollout.n = 1: {estimator.upper()} compares" in error
 
 
 # ---------------------------------------------------------------- model and data

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "bench",
     "compare",
+    "findings",
     "ask",
     "data",
     "data train",
