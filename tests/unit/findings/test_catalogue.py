@@ -61,6 +61,7 @@ def default() -> DictConfig:
     return planned()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", {t.name: t for f in FINDINGS for t in f.trainings}.values(), ids=lambda t: t.name)
 def test_every_training_is_a_sound_configuration_that_differs_from_the_default(training, default, tmp_path):
     # The warm start without a leaning takes minutes to build; any policy stands in for it.
