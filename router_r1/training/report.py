@@ -301,7 +301,7 @@ def draw_curves(metrics: Mapping[int, Mapping[str, float]], path: Path) -> None:
 
 def _draw_over_alpha(axis: Axes, curve: Mapping[float, Mapping[str, float]], measure: str, title: str) -> None:
     axis.plot(list(curve), [row.get(measure, math.nan) for row in curve.values()], "o-", color="tab:purple")
-    axis.set_title(f"{title} by cost weight, last validation")
+    axis.set_title(f"{title},\nlast validation by cost weight")
     axis.set_xlabel("alpha")
     axis.grid(alpha=0.3)
 
