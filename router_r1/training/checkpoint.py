@@ -39,5 +39,18 @@ class CheckpointHook(CheckpointCallback):
     def on_save(
         self, trainer: object, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs: Any
     ) -> None:
+        forget_attention(Path(checkpoint_dir))
         state = ray.get(self._window.state_dict.remote())
         write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))
+
+
+def forget_attention(checkpoint: Path) -> None:
+    """Take out of a checkpoint's model configurations which attention the trainer computed with.
+
+    veRL writes it there, and whoever loads the model would be asked for the same: on a CPU for one that only the
+    trainer has (`training/cpu/packed_attention.py`).
+    """
+    for file in checkpoint.glob("*/huggingface/config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.pop("attn_implementation", None) is not None:
+            write_text(file, json.dumps(config, indent=2) + "\n")

@@ -22,7 +22,7 @@ from router_r1.rollout.tokens import encode_prompt
 from router_r1.sim.tiny_policy.demonstrations import NOBODY, answer_in, field_of, hop_query
 from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
 from router_r1.sim.world.candidates import IGNORANCE, SimulatedPool
-from router_r1.sim.world.facts import World, WorldQuestion
+from router_r1.sim.world.facts import Shares, World, WorldQuestion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,10 +86,10 @@ def check_policy(
 
     Args:
         pool: the dealt pool of the simulated world.
-        trajectories: how many; of the questions 10 % are about famous names, 40 % have one hop, 35 % two, 15 % three.
+        trajectories: how many; of the questions 8 % are about famous names, 42 % have one hop, 35 % two, 15 % three.
     """
     world = World()
-    questions = world.generate("val", trajectories, seed)
+    questions = world.generate("val", trajectories, seed, Shares(known=0.08))
     deal = dealer_of(pool, seed)
     assert deal is not None
     policy = TorchPolicy(model.eval(), tokenizer, seed=seed)
