@@ -93,9 +93,8 @@ class EnginePolicy:
 def whole_outputs(config: DictConfig) -> dict[str, Any]:
     """Sampling parameters with which vLLM reports a request once, when it has ended.
 
-    veRL's server reads the engine's stream to its end and keeps the last item; making one item per token takes longer
-    than a small model's forward pass. A trainer that interrupts requests waits for the first item of each, and so
-    needs the stream.
+    veRL's server reads the engine's stream to its end and keeps the last item, so that one item per token is made for
+    nothing. A trainer that interrupts requests waits for the first item of each, and so needs the stream.
     """
     if config.trainer.v1.trainer_mode != "sync" or config.actor_rollout_ref.rollout.name != "vllm":
         return {}

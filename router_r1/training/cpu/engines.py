@@ -54,8 +54,8 @@ class _CpuEngine:
     def forward_backward_batch(
         self, data: TensorDict, loss_function: Callable[..., Any] | None, forward_only: bool = False
     ) -> dict[str, Any]:
-        """Upstream's, without what is no tensor (prompts as text, rewards' details): copying it per micro-batch costs
-        as much as a small model's forward pass, and no model or loss reads it.
+        """Upstream's, without what is no tensor (prompts as text, rewards' details): it is copied per micro-batch, and
+        no model or loss reads it.
         """
         texts = [key for key in data.keys() if isinstance(data.get(key), NonTensorStack)]  # noqa: SIM118  no dict
         outputs: dict[str, Any] = super().forward_backward_batch(  # type: ignore[misc]  # likewise
