@@ -34,13 +34,13 @@ class EnginePolicy:
         self._server = server
         self._sampling_params = sampling_params
         self.model_versions: list[int] = []
-        self._prompt_logprobs: list[list[float]] = []  # of the latest request that asked for them
         self.preemptions = 0
 
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
-        return await self._generate(token_ids, request_id, max_tokens=max_tokens, stop=list(stop))
+        generation, _ = await self._request(token_ids, request_id, max_tokens=max_tokens, stop=list(stop))
+        return generation
 
     async def go_on(
         self,
@@ -55,17 +55,25 @@ class EnginePolicy:
 
         vLLM could also be kept to some tokens (`allowed_token_ids`), but where requests change places in its batch that
         restriction befalls another one (vLLM 0.28: `InputBatch.swap_states` exchanges rows that are views).
+
+        Raises:
+            RuntimeError: the engine has told none, and did not break the request off either.
         """
-        rest = await self._generate(
+        rest, told = await self._request(
             [*token_ids, *written], request_id, max_tokens=max_tokens, stop=list(stop), prompt_logprobs=0
         )
         # veRL gives them from the second token on, and adds one for the token that is still to come.
-        logprobs = [logprob for (logprob,) in self._prompt_logprobs[-len(written) - 1 : -1]]
+        logprobs = [logprob for (logprob,) in told[-len(written) - 1 : -1]]
+        if len(logprobs) < len(written):
+            if rest.finish == "abort":
+                return Generation([], "abort", [])
+            raise RuntimeError("the engine tells no log-probs of a prompt: set router_r1.exploration.dealt=0")
         return Generation([*written, *rest.token_ids], rest.finish, [*logprobs, *rest.logprobs])
 
-    async def _generate(
+    async def _request(
         self, token_ids: Sequence[int], request_id: str, *, max_tokens: int, **params: Any
-    ) -> Generation:
+    ) -> tuple[Generation, list[list[float]]]:
+        """What the engine wrote, and the log-probs of the prompt if it was asked for them."""
         output = await self._server.generate(
             request_id=request_id,
             prompt_ids=list(token_ids),
@@ -77,7 +85,6 @@ class EnginePolicy:
                 "skip_special_tokens": False,  # the engine looks for stop strings in the text that the loop reads
             },
         )
-        self._prompt_logprobs = output.extra_fields.get("prompt_logprobs") or []
         version = output.extra_fields.get("global_steps")
         if version is not None:
             self.model_versions.append(version)
@@ -87,7 +94,8 @@ class EnginePolicy:
         finish: Finish = "length" if len(output.token_ids) >= max_tokens else "stop"
         if output.stop_reason == "aborted":
             finish = "abort"
-        return Generation(list(output.token_ids), finish, list(output.log_probs or []))
+        generation = Generation(list(output.token_ids), finish, list(output.log_probs or []))
+        return generation, output.extra_fields.get("prompt_logprobs") or []
 
 
 def whole_outputs(config: DictConfig) -> dict[str, Any]:

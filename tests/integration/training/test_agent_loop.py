@@ -85,6 +85,12 @@ async def test_what_was_written_for_the_policy_is_part_of_the_prompt_whose_log_p
     assert (generation.finish, policy.model_versions) == ("stop", [2])
 
 
+async def test_an_engine_that_tells_no_log_probs_of_a_prompt_is_no_silent_gap():
+    policy = agent_loop.EnginePolicy(Server(Output([6], [-0.1])), {})
+    with pytest.raises(RuntimeError, match=r"router_r1\.exploration\.dealt=0"):
+        await policy.go_on([1, 2], [7, 5], max_tokens=9, stop=STOP_STRINGS, request_id="r")
+
+
 @pytest.mark.parametrize(
     ("mode", "engine", "is_whole"),
     [("sync", "vllm", True), ("colocate_async", "vllm", False), ("sync", "sglang", False)],
