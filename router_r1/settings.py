@@ -18,7 +18,7 @@ from router_r1.checkpoints import find_policy, newest_policy
 from router_r1.errors import ConfigError
 from router_r1.methods import METHOD_ARGUMENTS, METHODS, check_method
 from router_r1.plugins import check_asks, find
-from router_r1.pool import Deal, RoutingPool, check_api_keys, dealer_of, load_pool
+from router_r1.pool import NO_ADDRESS, Deal, RoutingPool, check_api_keys, dealer_of, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import Template, load_template
 from router_r1.rollout.backends import BACKEND_ARGUMENTS, BACKENDS
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from router_r1.rollout.backends import Backend
 
 _GIVEN_KEY = "ROUTER_R1_API_KEY"  # where a key from the command line goes if the pool file names no variable
-_ANY_ENDPOINT = "http://127.0.0.1:1/v1"  # stands in while the simulated server's port is not known yet
 
 HOW_IT_RUNS = "how it runs"
 """Marks an option that changes what a result takes and costs, but not the result: it is no part of a resume key."""
@@ -166,7 +165,7 @@ def make_settings(options: RouterOptions) -> RouterSettings:
     pool = load_pool(file, base_url=options.api_base)
     simulated = pool.simulated and options.api_base is None
     if simulated:
-        pool = load_pool(file, base_url=_ANY_ENDPOINT)
+        pool = load_pool(file, base_url=NO_ADDRESS)
     _check_simulated(options, simulated)
     if options.api_key:
         pool = _grant_key(pool, options.api_key)

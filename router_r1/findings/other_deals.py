@@ -15,7 +15,7 @@ import yaml
 
 from router_r1.atomic import write_text
 from router_r1.datasets import write_parquet
-from router_r1.pool import Deal, RoutingPool, Shown, load_pool
+from router_r1.pool import NO_ADDRESS, Deal, RoutingPool, Shown, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
 from router_r1.runs import read_run_json
@@ -26,8 +26,6 @@ Change = Callable[[Deal, str, RoutingPool, random.Random], Deal]
 
 NEWCOMERS = {profile.domain: profile.name for profile in NAMED if profile.domain}
 """Domain -> a good and cheap specialist whom the pool `dealt` lacks, so that no training there has met it."""
-
-_NO_ADDRESS = "http://127.0.0.1:1/v1"  # plays no part in a prompt
 
 
 def as_it_was(deal: Deal, kind: str, pool: RoutingPool, draw: random.Random) -> Deal:
@@ -78,7 +76,7 @@ def write_changed(run_dir: Path, file: Path, change: Change, pool_path: Path) ->
     """
     import pyarrow.parquet as pq
 
-    pool = load_pool(pool_path, base_url=_NO_ADDRESS)
+    pool = load_pool(pool_path, base_url=NO_ADDRESS)
     template = load_template(read_run_json(run_dir)["template"])
     rows = pq.read_table(run_dir / "data" / "val.parquet").to_pylist()
     for row in rows:

@@ -2,12 +2,13 @@
 
 from router_r1.pool.dealing import Deal, Dealer, Shown, dealer_of, draw_deal, offered, offered_names
 from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
-from router_r1.pool.loading import load_pool
+from router_r1.pool.loading import NO_ADDRESS, load_pool
 from router_r1.pool.messages import Message
 from router_r1.pool.pricing import exact_usd, raw_cost, spend, spend_usd
 from router_r1.pool.schema import CallSettings, Candidate, Deals, Endpoint, EndpointLimits, Price, RoutingPool
 
 __all__ = [
+    "NO_ADDRESS",
     "CallSettings",
     "Candidate",
     "Deal",

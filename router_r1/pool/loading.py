@@ -25,6 +25,9 @@ from router_r1.pool.schema import (
     Text,
 )
 
+NO_ADDRESS = "http://127.0.0.1:1/v1"
+"""Stands for the simulated server's while its port is not known, and where the address plays no part."""
+
 
 class _PoolFile(Record):
     """The file's outline; its candidates are validated once the defaults are merged in."""

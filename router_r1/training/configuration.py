@@ -18,7 +18,7 @@ from router_r1.atomic import write_text
 from router_r1.datasets import check_cost_weights, check_deals, check_parquet
 from router_r1.errors import ConfigError, validated
 from router_r1.machine import accelerators
-from router_r1.pool import load_pool, missing_api_keys
+from router_r1.pool import NO_ADDRESS, RoutingPool, load_pool, missing_api_keys
 from router_r1.project_files import experiment_names, project_root
 from router_r1.prompts import load_template
 from router_r1.rewards.rubric import RewardConfig, Rubric
@@ -135,9 +135,7 @@ def check_settings(config: DictConfig) -> None:
         remedy = "tells no cost weight, so none can be learned: add {cost_weight} to it, or set cost_coe to a number"
         raise ConfigError("configuration", "router_r1.template", settings.template, remedy)
     route_settings(config)
-    # The simulated pool is served by this run, on a port that is not known yet, and takes no key.
-    base_url = "http://127.0.0.1:1/v1" if settings.sim.enabled else settings.pool_base_url
-    pool = load_pool(settings.pool, base_url=base_url)
+    pool = pool_of(config)
     if settings.sim.enabled and not pool.simulated:
         remedy = "is a pool of real candidates; set router_r1.sim.enabled=false, or say `simulated: true` in the file"
         raise ConfigError("configuration", "router_r1.pool", settings.pool, remedy)
@@ -173,6 +171,16 @@ def reward_of(config: DictConfig) -> RewardConfig:
         ConfigError: an unknown key, or a value out of its range.
     """
     return validated(RewardConfig, "router_r1.reward", OmegaConf.to_container(config.router_r1.reward))
+
+
+def pool_of(config: DictConfig) -> RoutingPool:
+    """The run's pool, for checks and prompts: of a simulated one, which the run serves itself, without its address.
+
+    Raises:
+        ConfigError: its file.
+    """
+    settings = config.router_r1
+    return load_pool(settings.pool, base_url=NO_ADDRESS if settings.sim.enabled else settings.pool_base_url)
 
 
 def route_settings(config: DictConfig) -> RoutingConfig:
@@ -218,7 +226,7 @@ def check_data(config: DictConfig) -> None:
     Raises:
         ConfigError: for the first thing that is wrong.
     """
-    pool = load_pool(config.router_r1.pool, base_url=config.router_r1.pool_base_url)
+    pool = pool_of(config)
     for key in ("train_files", "val_files"):
         files = config.data[key]
         for file in [files] if isinstance(files, str) else files:

@@ -19,7 +19,7 @@ from router_r1.candidate_answers import OfferedQuestion, TooManyFailed, ask_ever
 from router_r1.datasets import kind_of_question
 from router_r1.errors import BudgetSpent, ConfigError, validated
 from router_r1.event_loops import wait_for
-from router_r1.pool import Deal, RoutingPool, load_pool, offered_names
+from router_r1.pool import Deal, RoutingPool, offered_names
 from router_r1.runs import constants_file
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def constants_settings(config: DictConfig) -> ConstantsConfig:
     return validated(ConstantsConfig, "router_r1.constants", OmegaConf.to_container(config.router_r1.constants))
 
 
-def questions_to_ask(config: DictConfig) -> list[OfferedQuestion]:
+def questions_to_ask(config: DictConfig, pool: RoutingPool) -> list[OfferedQuestion]:
     """The validation questions of a resolved configuration that all candidates are asked; [] if that is off.
 
     Raises:
@@ -58,9 +58,6 @@ def questions_to_ask(config: DictConfig) -> list[OfferedQuestion]:
     if not (simulated if settings.enabled is None else settings.enabled):
         return []
     files = config.data.val_files
-    # The address plays no part in a name, and a simulated pool's is not known at every time.
-    base_url = "http://127.0.0.1:1/v1" if simulated else config.router_r1.pool_base_url
-    pool = load_pool(config.router_r1.pool, base_url=base_url)
     questions = [
         question for file in ([files] if isinstance(files, str) else files) for question in _read(Path(file), pool)
     ]
@@ -104,7 +101,7 @@ def ask_validation_questions(config: DictConfig, pool: RoutingPool, routes: Disp
     Raises:
         BudgetSpent: nothing more may be spent.
     """
-    questions = questions_to_ask(config)
+    questions = questions_to_ask(config, pool)
     if not questions:
         return
     file = constants_file(Path(config.run_dir))

@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 
 from router_r1.datasets import flashrag_file
 from router_r1.errors import ConfigError
-from router_r1.pool import RoutingPool, dealer_of, load_pool
+from router_r1.pool import dealer_of
 from router_r1.prompts import load_template, render_messages
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world import question_files as data
 from router_r1.sim.world.facts import Shares, World
-from router_r1.training.configuration import reward_of
+from router_r1.training.configuration import pool_of, reward_of
 
 
 def check(config: DictConfig) -> None:
@@ -42,7 +42,7 @@ def check(config: DictConfig) -> None:
 def write_questions(config: DictConfig, folder: Path) -> None:
     """Write `folder`/train.parquet and val.parquet as the resolved configuration wants them."""
     settings, sim = config.router_r1, config.router_r1.sim
-    pool = _pool(config)
+    pool = pool_of(config)
     render, deal = partial(render_messages, load_template(settings.template), pool), dealer_of(pool, config.seed)
     weights = reward_of(config).alphas
     if sim.qa_train:
@@ -99,8 +99,3 @@ def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
     sim = config.router_r1.sim
     qa = [sim.qa_root] if sim.qa_train else []
     return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa)
-
-
-def _pool(config: DictConfig) -> RoutingPool:
-    # The address plays no part in a prompt, and is not known before the server runs.
-    return load_pool(config.router_r1.pool, base_url="http://127.0.0.1:1/v1")

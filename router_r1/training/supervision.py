@@ -80,7 +80,8 @@ def _prepare_world(plan: TrainingPlan, stack: ExitStack) -> None:
 
 
 def _tell_of_constants(plan: TrainingPlan, console: Console) -> None:
-    questions = questions_to_ask(cfg.resolve(plan.config))
+    config = cfg.resolve(plan.config)
+    questions = questions_to_ask(config, cfg.pool_of(config))
     if left := len(left_to_ask(questions, runs.constants_file(plan.run_dir))):
         console.print(
             f"{len(questions)} validation questions are asked of every candidate first: {left} routes "

@@ -16,6 +16,7 @@ from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.pool import load_pool
 from router_r1.routing import RouteService, RoutingConfig
 from router_r1.training import configuration as cfg
+from router_r1.training.configuration import pool_of
 from router_r1.training.constants import ask_validation_questions, questions_to_ask
 from tests.integration.conftest import CAPITALS, CandidateServer, question_of, write_pool, write_questions
 
@@ -52,24 +53,28 @@ def resolved(composed, server, tmp_path):
     return change
 
 
+def asked(config):
+    return questions_to_ask(config, pool_of(config))
+
+
 def test_a_real_pool_is_asked_only_if_that_is_wanted_and_the_simulated_one_by_itself(resolved):
     default = {"router_r1__constants__enabled": None}
 
-    assert questions_to_ask(resolved(**default)) == []
-    assert len(questions_to_ask(resolved())) == 5
+    assert asked(resolved(**default)) == []
+    assert len(asked(resolved())) == 5
     simulated = resolved(**default, router_r1__sim__enabled=True, router_r1__pool="configs/pools/sim.yaml")
-    assert [len(q.candidates) for q in questions_to_ask(simulated)] == [8] * 5
+    assert [len(q.candidates) for q in asked(simulated)] == [8] * 5
 
 
 def test_a_question_is_asked_as_its_row_has_it(resolved):
-    first = questions_to_ask(resolved())[0]
+    first = asked(resolved())[0]
 
     assert (first.key, first.kind, first.text) == (("nq", 0), "nq", question_of("France"))
     assert (first.golden_answers, first.candidates) == (("Paris",), ("Atlas-7B", "Borealis-70B"))
 
 
 def test_at_most_so_many_are_drawn_the_same_ones_each_time(resolved):
-    drawn = [questions_to_ask(resolved(router_r1__constants__max_questions=3)) for _ in range(2)]
+    drawn = [asked(resolved(router_r1__constants__max_questions=3)) for _ in range(2)]
 
     assert len({q.key for q in drawn[0]}) == 3
     assert drawn[0] == drawn[1]
@@ -81,7 +86,7 @@ def test_a_row_that_offers_a_selection_is_asked_of_that_selection(resolved, tmp_
     rows[1]["extra_info"]["candidates"] = None
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "dealt.parquet")
 
-    questions = questions_to_ask(resolved(data__val_files=str(tmp_path / "dealt.parquet")))
+    questions = asked(resolved(data__val_files=str(tmp_path / "dealt.parquet")))
 
     assert [q.candidates for q in questions[:2]] == [("Borealis-70B",), ("Atlas-7B", "Borealis-70B")]
 
@@ -90,7 +95,7 @@ def test_questions_that_cannot_be_told_apart_are_refused(resolved, tmp_path):
     file = str(tmp_path / "val.parquet")
 
     with pytest.raises(ConfigError, match=r"extra_info.index = 0: is that of two questions of nq") as told:
-        questions_to_ask(resolved(data__val_files=[file, file]))
+        asked(resolved(data__val_files=[file, file]))
     assert "router_r1.constants.enabled=false" in str(told.value)
 
 
