@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,90 +18,19 @@ from router_r1.constant_routers import EM_ABOVE_CONSTANT
 from router_r1.errors import ConfigError
 from router_r1.findings import other_deals
 from router_r1.findings.drawing import draw_bars, draw_lines
-from router_r1.findings.reading import MEAN, Benched, BySeed, Found, Trained
-from router_r1.findings.verdicts import Claim, difference, t_interval
-from router_r1.findings.work import Benchmark, Training
-from router_r1.measures import EFFECTIVE_CANDIDATES, KIND_INFORMATION, TOP_SHARE
+from router_r1.findings.finding import ALIKE, BASE, PAPER, Finding, Told, cell, runs_sheet
+from router_r1.findings.reading import MEAN, BySeed, Found, Trained
+from router_r1.findings.unseen import UNSEEN
+from router_r1.findings.verdicts import Claim, difference
+from router_r1.findings.work import Training
+from router_r1.measures import KIND_INFORMATION, TOP_SHARE
 from router_r1.prompts.cost_words import COST_WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PAPER = "arXiv:2506.09033v3"
-
-_ALIKE = 0.05
-"""Differences of EM that are smaller count as none."""
 _EDGE = 5
 """Steps at either end of a training that are compared; one step's mean is of few questions."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the runs say about a finding."""
-
-    claims: Sequence[Claim]
-    sheets: Sequence[Sheet] = ()
-    pictures: Mapping[str, Callable[[Axes], None]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding."""
-
-    letter: str
-    question: str
-    trainings: tuple[Training, ...]
-    tell: Callable[[Found], Told]
-    benchmarks: tuple[Benchmark, ...] = ()
-    paper: str = ""
-    """What the paper has beside it, with its place there; other models and questions, so that only signs compare."""
-
-    @property
-    def runs(self) -> tuple[Training | Benchmark, ...]:
-        """All that it needs, each training before its benchmarks."""
-        return (*self.trainings, *self.benchmarks)
-
-
-BASE = Training("base")
-"""The default, which nearly all findings share."""
-
-
-# ---------------------------------------------------------------- tables
-
-
-def _cell(values: BySeed, form: str = ".3f") -> str:
-    """Mean and half of its interval; empty if it is not known."""
-    found = t_interval(values.values())
-    if found is None:
-        return ""
-    mean = format(found.mean, form)
-    return mean if found.seeds == 1 else f"{mean} ± {format(found.half_width, form)}"
-
-
-_MEASURES = {
-    "EM": ("em", ".3f"),
-    "raw cost": ("raw_cost", ".2f"),
-    "routes": ("routes", ".2f"),
-    "format kept": ("format_valid", ".3f"),
-    "top share": (TOP_SHARE, ".3f"),
-    "effective candidates": (EFFECTIVE_CANDIDATES, ".2f"),
-    "bits on the first asked": (KIND_INFORMATION, ".2f"),
-    "EM above the best constant": (EM_ABOVE_CONSTANT, ".3f"),
-}
-
-
-def _runs_sheet(found: Found, runs: Mapping[str, str], title: str = "Validation at the end") -> Sheet:
-    """Trainings in rows, measures in columns.
-
-    Args:
-        runs: what a row is called -> name of the training.
-    """
-    rows = [
-        (label, [str(len(found.trained.get(name, {})))]
-         + [_cell(found.last(name, measure), form) for measure, form in _MEASURES.values()])
-        for label, name in runs.items()
-    ]  # fmt: skip
-    return Sheet(title, "run", ["seeds", *_MEASURES], rows)
 
 
 # ---------------------------------------------------------------- a: EM and cost over alpha
@@ -123,8 +51,8 @@ def _tell_alpha(found: Found) -> Told:
     columns = {"EM": ("em", ".3f"), "raw cost": ("raw_cost", ".2f"), "above constant": (EM_ABOVE_CONSTANT, ".3f")}
     rows = [
         (f"{alpha:g}",
-         [_cell(_at_weight(found, alpha, measure), form) for measure, form in columns.values()]
-         + [_cell(found.last(name, measure), form) for measure, form in columns.values()])
+         [cell(_at_weight(found, alpha, measure), form) for measure, form in columns.values()]
+         + [cell(found.last(name, measure), form) for measure, form in columns.values()])
         for alpha, name in fixed.items()
     ]  # fmt: skip
     groups = [("one policy, told alpha", len(columns)), ("a policy for each alpha", len(columns))]
@@ -149,7 +77,7 @@ def _tell_alpha(found: Found) -> Told:
         Claim(
             "Over all alphas, one policy's EM above the best constant is at most 0.05 below that of a policy for each",
             gaps,
-            above=-_ALIKE,
+            above=-ALIKE,
         ),
     ]
     lines = {
@@ -205,7 +133,7 @@ _DIFFICULTIES = {
 def _tell_calls(found: Found) -> Told:
     routes = {label: found.last(BASE.name, "routes", source) for label, source in _DIFFICULTIES.items()}
     rows = [
-        (label, [_cell(routes[label], ".2f"), *(_cell(found.last(BASE.name, m, source)) for m in ("em", "raw_cost"))])
+        (label, [cell(routes[label], ".2f"), *(cell(found.last(BASE.name, m, source)) for m in ("em", "raw_cost"))])
         for label, source in _DIFFICULTIES.items()
     ]
     labels = list(_DIFFICULTIES)
@@ -255,7 +183,7 @@ def _tell_steps(found: Found) -> Told:
         axes.set_ylabel(name)
 
     pictures = {name: partial(draw, name=name, measure=measure) for name, measure in measures.items()}
-    rows = [(name, [_cell(_rise(found, measure))]) for name, measure in measures.items()]
+    rows = [(name, [cell(_rise(found, measure))]) for name, measure in measures.items()]
     sheet = Sheet(f"Last {_EDGE} steps minus first {_EDGE}", "training batch", ["change"], rows)
     return Told(claims, [sheet], pictures)
 
@@ -286,7 +214,7 @@ _NO_FORMAT = Training("no-format", ("~router_r1.reward.terms.format",))
 def _tell_format(found: Found) -> Told:
     what = {"no reward for the format": _NO_FORMAT.name}
     claims = _without(found, what, {"The share of valid formats": "format_valid", "EM": "em"})
-    return Told(claims, [_runs_sheet(found, {"default": BASE.name} | what)])
+    return Told(claims, [runs_sheet(found, {"default": BASE.name} | what)])
 
 
 def _build_unfitted(out: Path) -> Sequence[str]:
@@ -329,7 +257,7 @@ def _tell_collapse(found: Found) -> Told:
         ),
     ]
     picture = partial(draw_bars, bars=above, label="EM above the best constant")
-    return Told(claims, [_runs_sheet(found, runs)], {"above_constant": picture})
+    return Told(claims, [runs_sheet(found, runs)], {"above_constant": picture})
 
 
 def _short_descriptors(out: Path) -> Sequence[str]:
@@ -342,7 +270,7 @@ _SHORT = Training("short-descriptors", prepare=_short_descriptors)
 def _tell_descriptors(found: Found) -> Told:
     what = {"descriptors that say the field alone": _SHORT.name}
     claims = _without(found, what, {"EM": "em", "EM above the best constant": EM_ABOVE_CONSTANT})
-    return Told(claims, [_runs_sheet(found, {"default": BASE.name} | what)])
+    return Told(claims, [runs_sheet(found, {"default": BASE.name} | what)])
 
 
 _ESTIMATORS = {
@@ -365,100 +293,14 @@ def _tell_estimators(found: Found) -> Told:
         Claim(
             f"{label} ends within 0.05 of GRPO's EM",
             difference(found.last(name, "em"), found.last(BASE.name, "em")),
-            above=-_ALIKE,
-            below=_ALIKE,
+            above=-ALIKE,
+            below=ALIKE,
         )
         for label, name in runs.items()
         if name != BASE.name
     ]
     ems = {label: found.last(name, "em") for label, name in runs.items()}
-    return Told(claims, [_runs_sheet(found, runs)], {"em": partial(draw_bars, bars=ems, label="exact match")})
-
-
-# ---------------------------------------------------------------- e: candidates that were not there
-
-
-def _other_deals(name: str, change: other_deals.Change) -> Benchmark:
-    def write(run_dir: Path, file: Path, out: Path) -> Path:
-        return other_deals.write_changed(run_dir, file, change, other_deals.with_newcomers(out))
-
-    return Benchmark(name, BASE, write)
-
-
-_DEALS = {
-    "as it was": _other_deals("as-it-was", other_deals.as_it_was),
-    "names and order shuffled": _other_deals("shuffled", other_deals.shuffled),
-    "a newcomer added": _other_deals("newcomer", other_deals.with_newcomer),
-    "a descriptor that lies": _other_deals("liar", other_deals.with_liar),
-}
-
-
-def _asked_first(run: Benched, is_meant: Callable[[str, dict[str, str | None]], bool]) -> list[tuple[bool, float]]:
-    """Of each question that offers whom is meant: whether the first route goes there, and the chance of it by lot.
-
-    Args:
-        is_meant: (kind of the question, the candidate as it was dealt).
-    """
-    found = []
-    for record in run.records:
-        offered = record.get("candidates") or []
-        meant = {entry["candidate"] for entry in offered if is_meant(record.get("kind", ""), entry)}
-        if meant:
-            asked = [turn["route"]["candidate"] for turn in record["turns"] if turn["route"]]
-            found.append((bool(asked) and asked[0] in meant, len(meant) / len(offered)))
-    return found
-
-
-def _share(asked: Sequence[tuple[bool, float]]) -> float | None:
-    return statistics.fmean(is_first for is_first, _ in asked) if asked else None
-
-
-def _beyond_lot(asked: Sequence[tuple[bool, float]]) -> float | None:
-    return statistics.fmean(is_first - chance for is_first, chance in asked) if asked else None
-
-
-def _is_newcomer(kind: str, entry: dict[str, str | None]) -> bool:
-    return entry["candidate"] == other_deals.NEWCOMERS.get(kind)
-
-
-def _is_liar(kind: str, entry: dict[str, str | None]) -> bool:
-    return entry.get("descriptor") is not None
-
-
-def _tell_unseen(found: Found) -> Told:
-    names = {label: benchmark.name for label, benchmark in _DEALS.items()}
-    as_it_was, mixed, newcomer, liar = names.values()
-
-    def mean(name: str, measure: str) -> BySeed:
-        return found.of_benchmark(name, lambda run: run.results.mean.get(measure))
-
-    def gain(name: str) -> BySeed:
-        return difference(mean(name, "em"), mean(as_it_was, "em"))
-
-    meant = {newcomer: _is_newcomer, liar: _is_liar}
-
-    def first(name: str, told: Callable[[Sequence[tuple[bool, float]]], float | None]) -> BySeed:
-        """Whoever is meant by this benchmark, asked first; {} if nobody is."""
-        return found.of_benchmark(name, lambda run: told(_asked_first(run, meant[name]))) if name in meant else {}
-
-    above = found.last(BASE.name, EM_ABOVE_CONSTANT)
-    claims = [
-        Claim("With pools that no step has seen, EM is above the best constant at that cost", above),
-        Claim("Other names in another order change EM by less than 0.05", gain(mixed), above=-_ALIKE, below=_ALIKE),
-        Claim(
-            "A specialist met for the first time is asked first more often than by lot", first(newcomer, _beyond_lot)
-        ),
-        Claim("With it, EM is at most 0.05 lower", gain(newcomer), above=-_ALIKE),
-        Claim("Whoever claims to be the expert is asked first more often than by lot", first(liar, _beyond_lot)),
-        Claim("A descriptor that lies costs EM", {seed: -value for seed, value in gain(liar).items()}),
-    ]
-    rows = [
-        (label, [_cell(mean(name, "em")), _cell(mean(name, "raw_cost"), ".2f"), _cell(mean(name, TOP_SHARE)),
-                 _cell(first(name, _share))])
-        for label, name in names.items()
-    ]  # fmt: skip
-    columns = ["EM", "raw cost", "top share", "newcomer or liar asked first"]
-    return Told(claims, [Sheet("The trained router, asked greedily with other deals", "deals", columns, rows)])
+    return Told(claims, [runs_sheet(found, runs)], {"em": partial(draw_bars, bars=ems, label="exact match")})
 
 
 # ---------------------------------------------------------------- all of them
@@ -481,14 +323,7 @@ FINDINGS: tuple[Finding, ...] = (
     ),
     Finding("c", "Does the reward rise and the entropy fall?", (BASE,), _tell_steps),
     Finding("d", "What is the format reward good for?", (BASE, _NO_FORMAT), _tell_format),
-    Finding(
-        "e",
-        "Does a trained router choose well among candidates that it has not met?",
-        (BASE,),
-        _tell_unseen,
-        tuple(_DEALS.values()),
-        paper=f"Mean EM of four data sets .458; .463 with two more candidates, never met before ({PAPER}, table 2).",
-    ),
+    UNSEEN,
     Finding("f", "What keeps the routes from collapsing?", (BASE, *_CURES.values()), _tell_collapse),
     Finding(
         "g",

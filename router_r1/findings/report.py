@@ -13,7 +13,8 @@ from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.benchmark.plots import save
 from router_r1.benchmark.report import embedded, page_environment
 from router_r1.benchmark.tables import Sheet
-from router_r1.findings.catalogue import NOT_IN_THIS_VERSION, Finding, Told
+from router_r1.findings.catalogue import NOT_IN_THIS_VERSION
+from router_r1.findings.finding import Finding, Told
 from router_r1.findings.reading import Benched, Found, Trained, read_benchmark, read_training
 from router_r1.findings.verdicts import LEAST_SEEDS, Claim
 from router_r1.findings.work import Task

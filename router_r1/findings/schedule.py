@@ -20,7 +20,7 @@ from pathlib import Path
 from router_r1 import processes
 from router_r1.atomic import appending
 from router_r1.exit_codes import ExitCode
-from router_r1.findings.catalogue import Finding
+from router_r1.findings.finding import Finding
 from router_r1.findings.verdicts import LEAST_SEEDS
 from router_r1.findings.work import Task
 from router_r1.printable import printable

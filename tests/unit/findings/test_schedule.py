@@ -12,7 +12,7 @@ import pytest
 
 from router_r1 import runs
 from router_r1.errors import ConfigError
-from router_r1.findings.catalogue import Finding, Told
+from router_r1.findings.finding import Finding, Told
 from router_r1.findings.schedule import Durations, run, tasks_of
 from router_r1.findings.work import Benchmark, Task, Training
 from tests.unit.findings.run_folders import record, write_benchmark, write_training
