@@ -16,18 +16,18 @@ Invariants:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router_r1.pool import Candidate, Deal, RoutingPool, draw_deal
 from router_r1.prompts import Template, failed_route, invalid_search, render_messages
-from router_r1.prompts.cost_words import COST_WEIGHTS, LEVELS, cost_word
+from router_r1.prompts.cost_words import COST_WEIGHTS, cost_word
 from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
 from router_r1.rollout.tokens import encode_observation, encode_prompt
-from router_r1.sim.tiny_policy.open_text import WORDS, draw_answer, draw_question, draw_word
-from router_r1.sim.world.candidates import ALL, IGNORANCE, NAMED, REPLY_TEMPLATES, Known, SimulatedPool
-from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, FAMOUS, NAMES, RELATIONS, VERBS, Hop, World
+from router_r1.sim.tiny_policy.open_text import draw_answer, draw_question, draw_word
+from router_r1.sim.world.candidates import IGNORANCE, NAMED, Known, SimulatedPool
+from router_r1.sim.world.facts import DOMAIN_OF, FAMOUS, NAMES, VERBS, Hop, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,7 +59,6 @@ ASKS_ABOUT_KNOWN_SHARE = 0.4
 _ASKS_ANOTHER_SHARE = 0.6
 
 _MAX_OBSERVATION_TOKENS = 256
-_WORDS_OF_THE_WORLD_WEIGHT = 200
 
 
 @dataclass(frozen=True)
@@ -400,41 +399,6 @@ def draw_repetition(rng: random.Random, vocabulary: range, length: int) -> Examp
         trained += [chosen in seen and not is_filler and at > 1 for at in range(len(piece))]
         seen.add(chosen)
     return Example(ids[:length], trained[:length])
-
-
-def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]:
-    """Text for the tokenizer's merges, without any name: the world's wording first, then common words."""
-    asked = [f" Who {verb} the one who {verb} ?" for verb in VERBS]
-    descriptors = list(dict.fromkeys(c.descriptor for c in universe.candidates))
-    thoughts = [
-        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}. In this question cost counts {words}. Ask ."
-        for opening in (f"{FIRST_HOP} who", f"{NEXT_HOP} who", ONLY_HOP)
-        for verb, words in zip(VERBS, [*LEVELS.values()] * 4, strict=True)
-    ]
-    known = [f" {KNOWN} {verb} . {conclusion('')}" for verb in VERBS]
-    replies = [f" {text.format(answer='', predicate='')}" for text in REPLY_TEMPLATES]
-    faults = [f" {failed_route('')}", f" {invalid_search('', ())}"]
-    ends = [f" {text}" for text in (OPEN, conclusion(""), NOT_KNOWN, GIVE_UP, NOBODY)]
-    prompt = render_messages(template, universe.model_copy(update={"candidates": ()}), "")[0]["content"]
-    offers = [f" {descriptor} ; {descriptor} " for descriptor in descriptors]
-    world = [*asked, *thoughts, *known, *replies, *faults, *ends, *offers, "user", "assistant", prompt]
-    for text in world:
-        for _ in range(_WORDS_OF_THE_WORLD_WEIGHT):
-            yield text
-    yield from (f" {word}" for word in WORDS)
-
-
-def related_words(universe: RoutingPool) -> list[Sequence[str]]:
-    """Words of one kind: names, candidates, verbs, domains and grades, and each domain with its verbs."""
-    return [
-        NAMES,
-        candidate_names(universe),
-        VERBS,
-        (*DOMAINS, ALL),
-        (*sorted(set(map(grade_of, universe.candidates))), NONE),
-        tuple(LEVELS.values()),
-        *((domain, *verbs) for domain, verbs in RELATIONS.items()),
-    ]
 
 
 def candidate_names(universe: RoutingPool) -> tuple[str, ...]:

@@ -55,10 +55,9 @@ from router_r1.sim.tiny_policy.demonstrations import (
     candidate_names,
     draw_repetition,
     draw_script,
-    related_words,
-    tokenizer_corpus,
 )
 from router_r1.sim.tiny_policy.training_progress import ProgressReport
+from router_r1.sim.tiny_policy.vocabulary import related_words, tokenizer_corpus
 from router_r1.sim.world.facts import NAMES, digest
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from router_r1.sim.tiny_policy.demonstrations import (
     candidate_names,
     think_then_answer,
     think_then_search,
-    tokenizer_corpus,
 )
 from router_r1.sim.tiny_policy.policy_check import check_policy, copies_exactly
 from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
+from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
 from router_r1.sim.tiny_policy.warm_start import (
     RECORD,
     WarmStartConfig,

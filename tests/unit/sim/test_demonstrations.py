@@ -27,8 +27,8 @@ from router_r1.sim.tiny_policy.demonstrations import (
     field_of,
     think_then_answer,
     think_then_search,
-    tokenizer_corpus,
 )
+from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import build_tokenizer
 from router_r1.sim.world.candidates import IGNORANCE
 from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, FAMOUS, NAMES, World
