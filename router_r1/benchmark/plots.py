@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SIZE = (8, 4)  # inches
 _DPI = 110
+_COLOURS = 10  # of matplotlib's cycle
+_SHARE = "share/"
 
 
 def write_figures(folder: Path, results: Results, table: CandidateTable | None = None) -> list[Path]:
@@ -30,7 +32,7 @@ def write_figures(folder: Path, results: Results, table: CandidateTable | None =
             axes, {name: (row["raw_cost"], row["em"]) for name, row in results.datasets.items()}
         ),
         "routes": lambda axes: _draw_routes(axes, results),
-        "shares": lambda axes: _draw_shares(axes, results),
+        "shares": lambda axes: draw_shares(axes, results),
     }
     if table is not None:
         drawn["constants"] = lambda axes: _draw_constants(axes, results, table)
@@ -97,14 +99,18 @@ def _draw_routes(axes: Axes, results: Results) -> None:
     axes.tick_params(axis="x", rotation=25)
 
 
-def _draw_shares(axes: Axes, results: Results) -> None:
-    """One stacked bar per data set."""
+def draw_shares(axes: Axes, results: Results) -> None:
+    """One stacked bar per data set: the most used candidates, as many as there are colours to tell apart, and the rest."""
     names = ordered(results.datasets)
+    used = sorted((key for key in results.mean if key.startswith(_SHARE)), key=lambda key: -results.mean[key])
+    shown = used if len(used) <= _COLOURS else used[: _COLOURS - 1]
+    bars = {key.removeprefix(_SHARE): [results.datasets[name][key] for name in names] for key in shown}
+    if rest := used[len(shown) :]:
+        bars[f"{len(rest)} others"] = [sum(results.datasets[name][key] for key in rest) for name in names]
     start = np.zeros(len(names))
-    for key in (key for key in results.mean if key.startswith("share/")):
-        shares = np.array([results.datasets[name][key] for name in names])
-        axes.barh([printable(name) for name in names], shares, left=start, label=printable(key.removeprefix("share/")))
-        start += shares
+    for label, shares in bars.items():
+        axes.barh([printable(name) for name in names], shares, left=start, label=printable(label))
+        start += np.array(shares)
     axes.invert_yaxis()
     axes.set_xlabel("share of routes")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

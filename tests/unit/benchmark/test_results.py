@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from router_r1.benchmark.comparison import paper_rows
 from router_r1.benchmark.metrics import bootstrap_interval, read_results, summarise, write_results
-from router_r1.benchmark.plots import write_figures
+from router_r1.benchmark.plots import draw_shares, write_figures
 from router_r1.benchmark.tables import em_sheet, ordered, summary_sheet
 from router_r1.datasets.selection import BENCHMARKS
 from router_r1.errors import ConfigError
@@ -152,6 +153,20 @@ def test_pictures_are_drawn_whatever_the_names_are(tmp_path):
     paths = write_figures(tmp_path, results)
     assert [path.name for path in paths] == ["em.png", "em_cost.png", "routes.png", "shares.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_the_shares_of_many_candidates_are_those_of_the_most_used_and_of_the_rest(tmp_path):
+    pool = [f"candidate-{number}" for number in range(36)]
+    results = summarise([asking(name, index=i) for i, name in enumerate([*pool, *pool[20:]])], pool)
+    write_figures(tmp_path, results)
+    figure = Figure()
+    draw_shares(axes := figure.add_subplot(), results)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(labels) == 10
+    assert set(labels[:9]) <= set(pool[20:])
+    assert labels[9] == "27 others"
+    assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(1)
 
 
 # ---------------------------------------------------------------- comparison
