@@ -100,7 +100,7 @@ def _draw_routes(axes: Axes, results: Results) -> None:
 
 
 def draw_shares(axes: Axes, results: Results) -> None:
-    """One stacked bar per data set: the most used candidates, as many as there are colours to tell apart, and the rest."""
+    """One stacked bar per data set: the most used candidates, as many as there are colours, and the rest."""
     names = ordered(results.datasets)
     used = sorted((key for key in results.mean if key.startswith(_SHARE)), key=lambda key: -results.mean[key])
     shown = used if len(used) <= _COLOURS else used[: _COLOURS - 1]
