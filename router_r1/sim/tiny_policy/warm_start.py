@@ -87,7 +87,7 @@ class WarmStartConfig:
     prelude_length: int = 64
     """Tokens of one such sequence."""
     prelude_lr: float = 1e-3
-    steps: int = 1000
+    steps: int = 1600
     """Steps on demonstrations."""
     batch: int = 16
     fact_sheets: int = 3

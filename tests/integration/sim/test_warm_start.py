@@ -323,13 +323,13 @@ def test_the_shipped_warm_start_has_form_and_copies_but_knows_no_more_than_descr
     model = AutoModelForCausalLM.from_pretrained(SHIPPED_POLICY)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
     report = check_policy(model, tokenizer, pool, template, trajectories=512)
-    # Chains of questions are copied badly as yet: of two hops, EM is .03. A longer warm start should reach .97 and .95.
-    assert report.format_ok >= 0.9, report
-    assert report.copied >= 0.55, report
+    assert report.format_ok >= 0.95, report
+    assert report.copied >= 0.9, report
     assert report.em["known"] >= 0.9, report
     assert report.routes["known"] <= 0.2, report
-    assert report.fitting == pytest.approx(FITTING_SHARE, abs=0.1), report
-    assert 0.3 <= report.em["1_hop"] <= 0.6, report
+    assert report.fitting == pytest.approx(FITTING_SHARE, abs=0.15), report
+    assert 0.4 <= report.em["1_hop"] <= 0.7, report
+    assert report.em["2_hop"] >= 0.2, report
     assert 0.5 <= report.decomposed <= 0.9, report
 
 
