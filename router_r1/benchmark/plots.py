@@ -35,7 +35,7 @@ def write_figures(folder: Path, results: Results, table: CandidateTable | None =
         "shares": lambda axes: draw_shares(axes, results),
     }
     if table is not None:
-        drawn["constants"] = lambda axes: _draw_constants(axes, results, table)
+        drawn["constants"] = lambda axes: draw_constants(axes, results, table)
     return [save(folder / f"{name}.png", draw) for name, draw in drawn.items()]
 
 
@@ -66,12 +66,18 @@ def draw_em_against_cost(axes: Axes, points: Mapping[str, tuple[float, float]]) 
     axes.margins(0.15)
 
 
-def _draw_constants(axes: Axes, results: Results, table: CandidateTable) -> None:
-    """The router among its candidates alone, above or below the line of what the same money buys without looking."""
+def draw_constants(axes: Axes, results: Results, table: CandidateTable) -> None:
+    """The router above or below the line of what the same money buys without looking, among those who do not look.
+
+    Where each question offers all candidates, these are the candidates, each alone. Else one alone would answer
+    questions of its own, and not these: then they are the corners of the line, by whom they prefer.
+    """
+    corners = frontier(table).constants
     alone = {name: (score.raw_cost, score.em) for name, score in table.alone.items()}
+    if not table.offered.all():
+        alone = {f"{corner.name} first": (corner.raw_cost, corner.em) for corner in corners if corner.order}
     marks = {"oracle": oracle(table), "oracle by kind": oracle_by_kind(table)}
     draw_em_against_cost(axes, alone | {name: (score.raw_cost, score.em) for name, score in marks.items()})
-    corners = frontier(table).constants
     right = max(results.mean["raw_cost"], *(cost for cost, _ in alone.values()))
     axes.plot([*(c.raw_cost for c in corners), right], [*(c.em for c in corners), corners[-1].em], "k--", linewidth=1)
     axes.plot(results.mean["raw_cost"], results.mean["em"], "*", markersize=14, color="tab:red")

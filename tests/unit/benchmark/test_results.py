@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from router_r1.benchmark.comparison import paper_rows
 from router_r1.benchmark.metrics import bootstrap_interval, read_results, summarise, write_results
-from router_r1.benchmark.plots import draw_shares, write_figures
+from router_r1.benchmark.plots import draw_constants, draw_shares, write_figures
 from router_r1.benchmark.tables import em_sheet, ordered, summary_sheet
+from router_r1.constant_routers import Asked, CandidateTable
 from router_r1.datasets.selection import BENCHMARKS
 from router_r1.errors import ConfigError
 from tests.doubles.commands import compare
@@ -167,6 +168,25 @@ def test_the_shares_of_many_candidates_are_those_of_the_most_used_and_of_the_res
     assert set(labels[:9]) <= set(pool[20:])
     assert labels[9] == "27 others"
     assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(1)
+
+
+def points_of(offered: dict[int, dict[str, tuple[float, float]]]) -> set[str]:
+    """What is written into the picture of constants, for questions that offer these candidates with (EM, raw cost)."""
+    asked = [
+        Asked(("nq", number), "nq", name, em, cost)
+        for number, candidates in offered.items()
+        for name, (em, cost) in candidates.items()
+    ]
+    axes = Figure().add_subplot()
+    draw_constants(axes, summarise([record(index=number) for number in offered], ["A", "B"]), CandidateTable.of(asked))
+    return {text.get_text() for text in axes.texts} - {"oracle", "oracle by kind", "router"}
+
+
+def test_a_candidate_is_drawn_where_it_could_answer_every_question_and_else_the_orders_of_preference():
+    both = {"A": (1.0, 4.0), "B": (0.0, 1.0)}
+    assert points_of({0: both, 1: both}) == {"A", "B"}
+    # Alone, A would be right about all that offer it, and nobody could have that for all questions.
+    assert points_of({0: both, 1: {"B": (0.0, 1.0)}}) == {"A first"}
 
 
 # ---------------------------------------------------------------- comparison
