@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 FIRST_HOP, NEXT_HOP, ONLY_HOP, OPEN = "First", "Now", "Here", "This is open."
 """How a thought begins. A question asked whole and one asked hop by hop differ in the first word, so that one token
 decides between them."""
+THEN, ANSWER = "Then", "answer"
+"""What a thought about a hop says of the rest: the verb of the next hop, or that the answer comes next. Without it a
+policy stops after two hops, which most questions of several have, and unlearns the third."""
 KNOWN = "I know who"
 """How a thought begins that needs nobody."""
 NOT_KNOWN, GIVE_UP, NOBODY = "That is no answer.", "Nobody knows.", "nobody"
@@ -43,11 +46,11 @@ NONE = "none"
 """What a thought says of a domain without a specialist."""
 
 SHARES: dict[str, float] = {
-    "single": 0.3,
+    "single": 0.25,
     "known": 0.08,
     "whole": 0.1,
-    "two_hops": 0.2,
-    "three_hops": 0.12,
+    "two_hops": 0.15,
+    "three_hops": 0.22,
     "open": 0.2,
 }
 """Kind of demonstration -> its share."""
@@ -232,10 +235,12 @@ def _known(scene: _Scene) -> Script:
 def _decomposed(scene: _Scene, num_hops: int) -> Script:
     question = scene.world.question(scene.rng.choice(NAMES), *scene.rng.choices(VERBS, k=num_hops))
     entity, opening, steps = question.hops[0].entity, FIRST_HOP, list[Step]()
-    for hop in question.hops:
+    rest = [*(f"who {hop.verb}" for hop in question.hops[1:]), ANSWER]
+    for hop, then in zip(question.hops, rest, strict=True):
         query = hop_query(hop.verb, entity)
         # The thought puts the sub-question together, and the query copies it: the name that it needs was written last.
         thought = scene.about(f"{opening} {query.removesuffix('?')}", hop.domain)
+        thought += f" {THEN} {then}."
         asked, answer = scene.ask(thought, hop.domain, query)
         steps += asked
         if answer is None or len(steps) > _MAX_SEARCHES:

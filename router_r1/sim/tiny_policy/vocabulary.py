@@ -8,6 +8,7 @@ from router_r1.pool import RoutingPool
 from router_r1.prompts import Template, failed_route, invalid_search, render_messages
 from router_r1.prompts.cost_words import LEVELS
 from router_r1.sim.tiny_policy.demonstrations import (
+    ANSWER,
     FIRST_HOP,
     GIVE_UP,
     KNOWN,
@@ -17,6 +18,7 @@ from router_r1.sim.tiny_policy.demonstrations import (
     NOT_KNOWN,
     ONLY_HOP,
     OPEN,
+    THEN,
     candidate_names,
     conclusion,
     grade_of,
@@ -32,8 +34,9 @@ def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]
     """Text for the tokenizer's merges, without any name: the world's wording first, then common words."""
     asked = [f" Who {verb} the one who {verb} ?" for verb in VERBS]
     descriptors = list(dict.fromkeys(c.descriptor for c in universe.candidates))
+    rest = f"{THEN} who . {THEN} {ANSWER}."
     thoughts = [
-        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}. In this question cost counts {words}. Ask ."
+        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}. {rest} In this question cost counts {words}. Ask ."
         for opening in (f"{FIRST_HOP} who", f"{NEXT_HOP} who", ONLY_HOP)
         for verb, words in zip(VERBS, [*LEVELS.values()] * 4, strict=True)
     ]
@@ -61,3 +64,8 @@ def related_words(universe: RoutingPool) -> list[Sequence[str]]:
         tuple(LEVELS.values()),
         *((domain, *verbs) for domain, verbs in RELATIONS.items()),
     ]
+
+
+def graded_words() -> dict[str, float]:
+    """What a prompt says of the weight of cost, on a scale from -1 to 1."""
+    return {word: 2 * weight - 1 for weight, word in LEVELS.items()}

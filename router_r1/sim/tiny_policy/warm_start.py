@@ -57,7 +57,7 @@ from router_r1.sim.tiny_policy.demonstrations import (
     draw_script,
 )
 from router_r1.sim.tiny_policy.training_progress import ProgressReport
-from router_r1.sim.tiny_policy.vocabulary import related_words, tokenizer_corpus
+from router_r1.sim.tiny_policy.vocabulary import graded_words, related_words, tokenizer_corpus
 from router_r1.sim.world.facts import NAMES, digest
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "ROUTER_R1_CACHE"
 
-RECIPE = 2
+RECIPE = 3
 """Raise it when the code changes what is built without changing the demonstrations or `WarmStartConfig`."""
 
 RECORD = "warm_start.json"
@@ -87,7 +87,7 @@ class WarmStartConfig:
     prelude_length: int = 64
     """Tokens of one such sequence."""
     prelude_lr: float = 1e-3
-    steps: int = 1600
+    steps: int = 1800
     """Steps on demonstrations."""
     batch: int = 16
     fact_sheets: int = 3
@@ -205,7 +205,7 @@ def build_warm_start(
     """
     config = config or WarmStartConfig()
     tokenizer = tiny_policy.build_tokenizer(tokenizer_corpus(pool, template), (*candidate_names(pool), *NAMES))
-    model = tiny_policy.build_model(tokenizer, seed, related_words(pool))
+    model = tiny_policy.build_model(tokenizer, seed, related_words(pool), graded_words())
     curriculum = _Curriculum(Demonstrations(tokenizer, pool, template, config.fitting_share), tokenizer, config, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, config))

@@ -15,7 +15,8 @@ Invariants:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,6 +49,8 @@ ROPE_THETA = 10_000.0
 
 _EMBEDDING_STD = 0.1
 _RELATEDNESS = 0.7
+_GRADEDNESS = 1.0
+"""How far the ends of a scale are from its middle, in lengths of an embedding."""
 # Fast rotary frequencies tell neighbours apart; slow ones hardly turn within a prompt, so that content can be matched
 # in them.
 _SLOW_FREQUENCY = 0.1
@@ -103,16 +106,21 @@ def _tag_tokens() -> list[str]:
 
 
 def build_model(
-    tokenizer: PreTrainedTokenizerFast, seed: int, related_words: Iterable[Sequence[str]] = ()
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    related_words: Iterable[Sequence[str]] = (),
+    graded_words: Mapping[str, float] = MappingProxyType({}),
 ) -> Qwen2ForCausalLM:
     """The untrained policy, float32, on the CPU; the global random state is left as it was.
 
     Args:
         related_words: groups of words, each a token together with the space before it, whose embeddings start close to
             each other, as those of a pretrained model are. A word may be in several groups.
+        graded_words: words that say how much, each with its place on a scale from -1 to 1. Their embeddings lie along
+            a line in that order, as those of a pretrained model do: what is learned of one holds for its neighbours.
 
     Raises:
-        KeyError: a related word is no token.
+        KeyError: a related or graded word is no token.
     """
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -139,6 +147,10 @@ def build_model(
                 shared = torch.randn(HIDDEN_SIZE) * _EMBEDDING_STD * _RELATEDNESS
                 model.model.embed_tokens.weight[token_ids_of(tokenizer, words)] += shared
             _place_induction_head(model)
+            line = torch.nn.functional.normalize(torch.randn(HIDDEN_SIZE), dim=0)
+            places = torch.tensor([*graded_words.values()])[:, None]
+            shift = _GRADEDNESS * _EMBEDDING_STD * math.sqrt(HIDDEN_SIZE) * places * line  # [words, hidden]
+            model.model.embed_tokens.weight[token_ids_of(tokenizer, [*graded_words])] += shift
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True, temperature=1.0
     )

@@ -10,10 +10,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from router_r1.pool import draw_deal, load_pool
 from router_r1.prompts import load_template, render_messages
+from router_r1.prompts.cost_words import LEVELS
 from router_r1.protocol import STOP_STRINGS, render_answer, render_observation, render_search, render_think
 from router_r1.rollout.tokens import decode, encode_observation, encode_prompt
 from router_r1.sim.tiny_policy.demonstrations import candidate_names, draw_repetition
-from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
+from router_r1.sim.tiny_policy.vocabulary import graded_words, tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import (
     END_OF_TURN,
     PAD,
@@ -146,6 +147,20 @@ def test_the_seed_decides_tokenizer_and_weights(pool, tokenizer, model):
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(weight, same[key]) for key, weight in model.state_dict().items())
     assert not torch.equal(other["model.embed_tokens.weight"], same["model.embed_tokens.weight"])
+
+
+def test_graded_words_lie_in_order_along_a_line(tokenizer):
+    graded = graded_words()
+    assert [*graded] == [*LEVELS.values()]
+    assert [*graded.values()] == sorted(graded.values())
+    embeddings = build_model(tokenizer, seed=0, graded_words=graded).model.embed_tokens.weight.detach()
+    plain = build_model(tokenizer, seed=0).model.embed_tokens.weight.detach()
+    shift = (embeddings - plain)[token_ids_of(tokenizer, [*graded])]
+    line = shift[-1] / shift[-1].norm()
+    places = torch.tensor([*graded.values()])
+    assert torch.allclose(shift @ line, places / places[-1] * shift[-1].norm(), atol=1e-5)
+    others = [i for i in range(len(tokenizer)) if i not in token_ids_of(tokenizer, [*graded])]
+    assert torch.equal(embeddings[others], plain[others])
 
 
 def test_the_untrained_network_already_copies(model, tokenizer):

@@ -18,7 +18,7 @@ from router_r1.sim.world.candidates import (
 from router_r1.sim.world.facts import DOMAINS, NAMES, ONE_HOP, World
 
 COST_WEIGHTS = (0, 0.2, 0.4, 0.6, 0.8, 0.95)
-COST_FULL = 40.0
+COST_FULL = 100.0
 WORLD = World(0)
 SIMULATED = SimulatedPool(WORLD)
 QUESTIONS = WORLD.generate("val", 300, shares=ONE_HOP)

@@ -14,9 +14,11 @@ from router_r1.protocol import Answer, InvalidSearch, Route, Search, Status, Tra
 from router_r1.rewards.format import check_format
 from router_r1.rollout.tokens import decode, encode_observation
 from router_r1.sim.tiny_policy.demonstrations import (
+    ANSWER,
     FITTING_SHARE,
     NOBODY,
     NONE,
+    THEN,
     Demonstrations,
     Script,
     Step,
@@ -169,6 +171,22 @@ def test_the_next_hop_asks_about_the_name_in_the_reply_before(asking):
             assert then == f"who {verbs[hop]} {answer_in(before.body, asked)}?"
             chains += 1
     assert chains > 100
+
+
+def test_a_thought_about_one_hop_of_several_says_which_comes_next_and_the_last_that_none_does(asking):
+    seen = Counter()
+    for script in of_the_world(asking):
+        verbs = [hop.verb for hop in World().parse(script.question).hops]
+        for step in (step for step in script.steps[:-1] if not step.is_mistake):
+            asked = parse_turn(step.turn).query
+            said = f"{THEN} " in step.turn
+            assert said == (len(verbs) > 1 and asked != script.question), step.turn
+            if said:
+                rest = [f"who {verb}" for verb in verbs] + [ANSWER]
+                hops = [at for at, verb in enumerate(verbs) if asked.startswith(f"who {verb} ")]
+                assert any(f" {THEN} {rest[at + 1]}. In this question" in step.turn for at in hops), step.turn
+                seen[rest[hops[0] + 1] == ANSWER] += 1
+    assert min(seen.values()) > 100
 
 
 def test_the_answer_is_copied_from_the_last_reply_or_nobodys(asking):
