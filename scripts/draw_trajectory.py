@@ -4,11 +4,10 @@ r"""Draw one trajectory as an SVG picture (`router_r1.benchmark.drawing`).
     python scripts/draw_trajectory.py trajectory.json --out trajectory.svg
 
 Without arguments it draws `docs/images/trajectory.svg` from the record that is kept beside it. That one is real: the
-policy that was shipped up to commit c5340f8, before any reinforcement learning, was asked at temperature 1 until it had
-asked two candidates that knew. The record is the 56th of
+router that `bash train.sh` trains (seed 0, 60 steps) was asked sixteen questions of two hops, and answered nine of them
+rightly; this is one of the nine:
 
-    yes "Who composed the one who invented Bosen?" | head -n 56 | router-r1 ask --json --temperature 1 \
-        --model-path router_r1/sim/tiny_policy/shipped_policy --pool sim --template tiny
+    router-r1 ask --json "Who proved the one who rebuilt Sizik?"
 """
 
 from __future__ import annotations
