@@ -1,0 +1,40 @@
+"""What the default training comes to: a policy that routes, better than any that does not look at the question."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import runner
+
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(3 * 3600)]
+
+
+def measures(folder: Path) -> dict[str, dict[str, Any]]:
+    """Measure by data source at the end of a run."""
+    summary = json.loads((folder / "summary.json").read_text())
+    return summary["validation"][str(summary["steps"])]
+
+
+def check_that_it_routes(folder: Path) -> None:
+    found = measures(folder)
+    mean = found["mean"]
+    assert mean["format_valid"] > 0.95
+    assert mean["em_above_constant"] > 0.15
+    assert mean["em"] > mean["oracle_em"] - 0.08
+    assert mean["top_share"] < 0.4
+    assert mean["effective_candidates"] > 4
+    assert found["world_known"]["routes"] < 0.2
+    for hops in (1, 2, 3):
+        assert found[f"world_{hops}hop"]["routes"] == pytest.approx(hops, abs=0.3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_asks_as_often_as_there_are_hops_and_whom_the_question_calls_for(tmp_path, seed):
+    trained = runner.train(tmp_path, "whole", f"seed={seed}", timeout=2.5 * 3600)
+
+    assert trained.code == 0, trained.out[-3000:] + trained.err[-3000:]
+    check_that_it_routes(tmp_path / "whole")
