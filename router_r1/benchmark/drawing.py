@@ -231,7 +231,7 @@ def _draw_turn(canvas: _Canvas, turn: Mapping[str, Any], top: float) -> float:
     canvas.box(LEFT, top, LEFT_WIDTH, height, PAPER, ROUTER_EDGE)
     y = top + PADDING
     for section in sections:
-        if section[0][0].text == "<answer>":
+        if section[0][0].text == f"<{ANSWER}>":
             y += 7
             canvas.box(LEFT + 7, y - 1, LEFT_WIDTH - 14, len(section) * LINE + 14, ROUTER, ROUTER, 6)
             y += 6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,14 +12,9 @@ from tests.e2e import runner
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(3 * 3600)]
 
 
-def measures(folder: Path) -> dict[str, dict[str, Any]]:
-    """Measure by data source at the end of a run."""
-    summary = json.loads((folder / "summary.json").read_text())
-    return summary["validation"][str(summary["steps"])]
-
-
 def check_that_it_routes(folder: Path) -> None:
-    found = measures(folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    found = summary["validation"][str(summary["steps"])]
     mean = found["mean"]
     assert mean["format_valid"] > 0.95
     assert mean["em_above_constant"] > 0.15

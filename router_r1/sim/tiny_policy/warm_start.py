@@ -53,9 +53,9 @@ from router_r1.sim.tiny_policy.demonstrations import (
     Demonstrations,
     Example,
     candidate_names,
-    draw_repetition,
     draw_script,
 )
+from router_r1.sim.tiny_policy.repetitions import draw_repetition
 from router_r1.sim.tiny_policy.training_progress import ProgressReport
 from router_r1.sim.tiny_policy.vocabulary import graded_words, related_words, tokenizer_corpus
 from router_r1.sim.world.facts import NAMES, digest

@@ -117,7 +117,7 @@ def build_model(
         related_words: groups of words, each a token together with the space before it, whose embeddings start close to
             each other, as those of a pretrained model are. A word may be in several groups.
         graded_words: words that say how much, each with its place on a scale from -1 to 1. Their embeddings lie along
-            a line in that order, as those of a pretrained model do: what is learned of one holds for its neighbours.
+            a line in that order, so that what is learned of one can hold for its neighbours.
 
     Raises:
         KeyError: a related or graded word is no token.

@@ -13,7 +13,8 @@ from router_r1.prompts import load_template, render_messages
 from router_r1.prompts.cost_words import LEVELS
 from router_r1.protocol import STOP_STRINGS, render_answer, render_observation, render_search, render_think
 from router_r1.rollout.tokens import decode, encode_observation, encode_prompt
-from router_r1.sim.tiny_policy.demonstrations import candidate_names, draw_repetition
+from router_r1.sim.tiny_policy.demonstrations import candidate_names
+from router_r1.sim.tiny_policy.repetitions import draw_repetition
 from router_r1.sim.tiny_policy.vocabulary import graded_words, tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import (
     END_OF_TURN,

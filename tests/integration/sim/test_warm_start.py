@@ -31,7 +31,7 @@ from router_r1.sim.tiny_policy.demonstrations import (
 )
 from router_r1.sim.tiny_policy.policy_check import check_policy, copies_exactly
 from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
-from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
+from router_r1.sim.tiny_policy.vocabulary import graded_words, tokenizer_corpus
 from router_r1.sim.tiny_policy.warm_start import (
     RECORD,
     WarmStartConfig,
@@ -40,7 +40,7 @@ from router_r1.sim.tiny_policy.warm_start import (
     fingerprint,
     learning_rate,
 )
-from router_r1.sim.tiny_policy.weights import build_tokenizer
+from router_r1.sim.tiny_policy.weights import build_tokenizer, token_ids_of
 from router_r1.sim.world.candidates import IGNORANCE
 from router_r1.sim.world.facts import NAMES, World
 from tests.doubles.commands import warm_start as warm_start_command
@@ -95,6 +95,17 @@ def test_training_moves_every_weight(short, tmp_path):
     ).state_dict()
     after = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     assert [name for name, weight in after.items() if torch.equal(weight, before[name])] == []
+
+
+def test_it_starts_with_the_words_for_cost_weights_on_a_line(tmp_path):
+    untrained = WarmStartConfig(prelude_steps=1, prelude_batch=1, steps=0, prelude_lr=0.0)
+    folder = ensure_warm_start(tmp_path, config=untrained, quiet=True)
+    graded = graded_words()
+    ids = token_ids_of(AutoTokenizer.from_pretrained(folder), [*graded])
+    embeddings = AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings().weight[ids]
+    places = embeddings @ torch.nn.functional.normalize(embeddings[-1] - embeddings[0], dim=0)
+    correlation = torch.corrcoef(torch.stack([places, torch.tensor([*graded.values()])]))[0, 1]
+    assert correlation > 0.95
 
 
 def test_the_global_thread_count_is_left_as_it_was(tmp_path):

@@ -24,12 +24,12 @@ from router_r1.sim.tiny_policy.demonstrations import (
     Step,
     answer_in,
     candidate_names,
-    draw_repetition,
     draw_script,
     field_of,
     think_then_answer,
     think_then_search,
 )
+from router_r1.sim.tiny_policy.repetitions import draw_repetition
 from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import build_tokenizer
 from router_r1.sim.world.candidates import IGNORANCE
