@@ -1,0 +1,83 @@
+"""Single-round routers: one that reads the question and names one candidate.
+
+What such a router is fitted on is a `ScoreTable`, what it is asked for are utilities at a cost weight, so that one fit
+gives a whole curve; which candidate is the best of those that a question offers is decided here, for all alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+
+from router_r1.methods.encoders import Encoder
+from router_r1.scores import ScoreTable, cheapness, full_cost, utility
+
+
+class SingleRoundRouter(Protocol):
+    """Chooses by the question's text alone. Made with its hyper-parameters, then fitted or loaded, once."""
+
+    def fit(self, train: ScoreTable, encoder: Encoder, *, seed: int) -> None:
+        """Learn from scores; the same table, encoder and seed give the same router."""
+        ...
+
+    def utilities(self, questions: Sequence[str], alpha: float) -> np.ndarray:
+        """How much each candidate is worth asking at the cost weight alpha, in [0, 1]; what counts is the order.
+
+        Returns:
+            In the order of the training table's candidates. [num_questions, num_candidates]
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that was learned, without pickle; `load` gives the same utilities."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder) -> Self: ...
+
+
+class QualityRouter(ABC):
+    """A router that predicts what a candidate would score; what it would cost is its mean cost in training.
+
+    Utilities follow: (1 - alpha) predicted score + alpha cheapness.
+    """
+
+    def fit(self, train: ScoreTable, encoder: Encoder, *, seed: int) -> None:
+        self.encoder = encoder
+        self.cheapness = cheapness(train.raw_cost.mean(axis=0), full_cost(train))  # [num_candidates]
+        self.fit_quality(train, seed=seed)
+
+    def utilities(self, questions: Sequence[str], alpha: float) -> np.ndarray:
+        return utility(self.quality(questions), self.cheapness, alpha)
+
+    @abstractmethod
+    def fit_quality(self, train: ScoreTable, *, seed: int) -> None:
+        """Learn to predict scores; `self.encoder` is there."""
+
+    @abstractmethod
+    def quality(self, questions: Sequence[str]) -> np.ndarray:
+        """Predicted scores. [num_questions, num_candidates]"""
+
+
+def chosen(utilities: np.ndarray, offered: np.ndarray) -> np.ndarray:
+    """The column of the best candidate that each question offers; among equals the first. [num_questions]"""
+    return np.asarray(np.where(offered, utilities, -np.inf).argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class RouterEntry:
+    """A single-round router as the table of methods knows it."""
+
+    title: str
+    """As it is called in tables, such as "kNN"."""
+    make: Callable[[], SingleRoundRouter]
+    """Imports what it needs when it is called."""
+    source: str
+    """Paper or repository, for documentation."""
+    needs: tuple[str, ...] = ()
+    """Modules that must be there."""
