@@ -118,7 +118,7 @@ async def ask_every_candidate(
             nonlocal done
             async with in_flight:
                 route = await routes.route(name, question.text)
-            answer = _answer(question, sample, route)
+            answer = _answer(question, name, sample, route)
             sink.write(json.dumps(asdict(answer), ensure_ascii=False) + "\n")
             sink.flush()
             done += 1
@@ -144,14 +144,14 @@ async def ask_every_candidate(
             raise faults.exceptions[0] from None
 
 
-def _answer(question: OfferedQuestion, sample: int, route: Route) -> CandidateAnswer:
+def _answer(question: OfferedQuestion, name: str, sample: int, route: Route) -> CandidateAnswer:
     source, index = question.key
     return CandidateAnswer(
         data_source=source,
         index=index,
         kind=question.kind,
         offered=len(question.candidates),
-        candidate=route.candidate,
+        candidate=name,  # a shared route names the one of two alike that was asked first
         sample=sample,
         reply=None if route.failed else route.reply,
         em=0.0 if route.failed else holds_answer(route.reply, question.golden_answers),

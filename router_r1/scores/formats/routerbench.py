@@ -19,7 +19,7 @@ _NOT_TAKEN = ("", "Unnamed: 0", "idx", "oracle_model_to_route_to")
 
 def read_routerbench(file: Path, pricing: Pricing) -> Iterator[tuple[Place, Sample]]:
     """`routerbench_0shot` and its like (huggingface.co/datasets/withmartian/routerbench; Hu et al. 2024,
-    arXiv:2403.12031; the columns: github.com/withmartian/routerbench, convertors/common.py), written as CSV.
+    arXiv:2403.12031; the columns are those that github.com/withmartian/routerbench writes), written as CSV.
 
     Taken are `sample_id` (the id), `prompt`, `eval_name` (the data source), and for each candidate the column of its
     name (the score), `<candidate>|model_response` (the reply, optional) and `<candidate>|total_cost`, in USD, of prompt

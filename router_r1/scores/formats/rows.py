@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ def opened(file: Path) -> Iterator[TextIO]:
                 yield text
     except UnicodeDecodeError as fault:
         raise ConfigError(file, "", None, f"is not UTF-8 text: byte {fault.start} cannot be decoded") from None
-    except (OSError, EOFError) as fault:  # EOFError: a compressed file that was cut off
+    except (OSError, EOFError, zlib.error) as fault:  # the last two: a compressed file that was cut off or spoilt
         remedy = f"cannot be read: {getattr(fault, 'strerror', None) or fault}; give a file of scores"
         raise ConfigError(file, "", None, remedy) from None
 
