@@ -236,12 +236,31 @@ async def open_method(
 ) -> AsyncIterator[tuple[Method, RouteService, RoutingPool]]:
     """The method that the settings name, what asks its candidates, and these. Arguments and errors: `open_router`."""
     assert settings.method is not None
-    async with AsyncExitStack() as stack:
-        pool = await _open_pool(settings, stack, check_candidates)
-        service = RouteService(pool, config=settings.options.routing, stop_when_refused=stop_when_refused)
-        routes = await stack.enter_async_context(service)
+    opened = open_routes(settings, check_candidates=check_candidates, stop_when_refused=stop_when_refused)
+    async with opened as (routes, pool):
         method = call_with(settings.method, pool=pool, routes=routes, settings=settings)
         yield CheckedMethod(method, settings.options.method), routes, pool
+
+
+@asynccontextmanager
+async def open_routes(
+    settings: RouterSettings,
+    *,
+    temperature: float | None = None,
+    check_candidates: bool = False,
+    stop_when_refused: bool = False,
+) -> AsyncIterator[tuple[RouteService, RoutingPool]]:
+    """What asks the candidates of the settings, and these, without a policy. Other arguments and errors: `open_router`.
+
+    Args:
+        temperature: of every candidate, instead of the pool file's.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await _open_pool(settings, stack, check_candidates)
+        if temperature is not None:
+            pool = pool.at_temperature(temperature)
+        service = RouteService(pool, config=settings.options.routing, stop_when_refused=stop_when_refused)
+        yield await stack.enter_async_context(service), pool
 
 
 async def _open_pool(settings: RouterSettings, stack: AsyncExitStack, check: bool) -> RoutingPool:

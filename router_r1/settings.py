@@ -140,10 +140,13 @@ class RouterSettings:
         }
 
 
-def make_settings(options: RouterOptions) -> RouterSettings:
+def make_settings(options: RouterOptions, *, with_policy: bool = True) -> RouterSettings:
     """Check everything that can be checked without loading a model.
 
     A key given on the command line is put into this process's environment, under the name the pool file has for it.
+
+    Args:
+        with_policy: whether a policy or a method answers; False: candidates are asked, and nobody chooses them.
 
     Raises:
         ConfigError: for the first thing that is wrong.
@@ -155,12 +158,13 @@ def make_settings(options: RouterOptions) -> RouterSettings:
         check_asks("command line", "--method", method, METHOD_ARGUMENTS)
         if isinstance(method, type):
             check_method(method)
-    run_dir = _find_run(options)
+    run_dir = _find_run(options) if with_policy or options.run else None
     run = runs.read_run_json(run_dir) if run_dir else {}
-    model_path = None if method else _model_path(options, run_dir)
+    model_path = None if method or not with_policy else _model_path(options, run_dir)
     written_pool = options.pool or run.get("pool")
     if written_pool is None:
-        raise ConfigError("command line", "--pool", None, "is needed: this policy comes from no run that names a pool")
+        why = "this policy comes from no run that names a pool" if with_policy else "it says whom to ask"
+        raise ConfigError("command line", "--pool", None, f"is needed: {why}")
     file = pool_file(written_pool)
     pool = load_pool(file, base_url=options.api_base)
     simulated = pool.simulated and options.api_base is None

@@ -20,6 +20,7 @@ _COMMANDS = {
     "ask": ("router_r1.cli.ask:ask", "Ask a trained router, or another method."),
     "data": ("router_r1.cli.data:app", "Write question files."),
     "pool": ("router_r1.cli.pool:app", "Look at a routing pool, and have its descriptors written."),
+    "scores": ("router_r1.cli.scores:app", "What every candidate scores on every question: gather, import, look."),
     "cache": ("router_r1.cli.cache:app", "Look at the replies kept on disk, delete or export them."),
     "sim": ("router_r1.cli.sim:app", "The simulated candidates, their questions, the tiny policy."),
     "doctor": ("router_r1.cli.doctor:doctor", "Show what this machine and this environment have."),

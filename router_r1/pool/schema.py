@@ -348,6 +348,13 @@ class RoutingPool(Record):
         """The candidates' canonical names, in the order of the pool."""
         return tuple(c.name for c in self.candidates)
 
+    def at_temperature(self, temperature: float) -> RoutingPool:
+        """The same candidates, all of them sampling at this temperature."""
+        candidates = tuple(c.model_copy(update={"temperature": temperature}) for c in self.candidates)
+        return RoutingPool(
+            **{name: getattr(self, name) for name in type(self).model_fields} | {"candidates": candidates}
+        )
+
     def resolve(self, written_name: str) -> Candidate | None:
         """The candidate with exactly this name, alias or model id, in the canonical form; None if there is none.
 
