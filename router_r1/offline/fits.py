@@ -1,0 +1,82 @@
+"""Fitted routers in a benchmark's folder: each is fitted once, and whom it chose is written down beside it.
+
+`fits/<method>/<seed>/` holds the router as it saved itself, and then `chosen.json`: what is there is finished, whatever
+ended the benchmark, and is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from router_r1.atomic import write_text
+from router_r1.methods.encoders import Encoder
+from router_r1.methods.single_round import RouterEntry, chosen
+from router_r1.offline.parts import Choice, Part
+
+FITS, CHOSEN_FILE = "fits", "chosen.json"
+
+_DISTRIBUTIONS = {
+    "sentence_transformers": "sentence-transformers",
+    "sklearn": "scikit-learn",
+    "torch_geometric": "torch-geometric",
+}
+"""Modules that a package of another name brings."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fitted router chose for the test questions of a seed."""
+
+    fit_s: float
+    """Seconds that it took to fit, on this machine."""
+    choose_s: float
+    """Seconds that it took to read all test questions and choose, for one cost weight; vectors were there."""
+    alphas: list[float]
+    asked: list[list[int]]
+    """The candidate's column for each cost weight and test question."""
+
+    @property
+    def choices(self) -> list[Choice]:
+        return [Choice(alpha, np.array(row)) for alpha, row in zip(self.alphas, self.asked, strict=True)]
+
+
+def missing_packages(entry: RouterEntry) -> list[str]:
+    """What to install before the router can be made, as pip calls it."""
+    return [_DISTRIBUTIONS.get(name, name) for name in entry.needs if find_spec(name) is None]
+
+
+def fit(entry: RouterEntry, part: Part, encoder: Encoder, alphas: Sequence[float], folder: Path, *, name: str) -> Fit:
+    """Fit the router and have it choose; or take what is in the folder already.
+
+    Args:
+        folder: of the benchmark; holds nothing of other questions.
+        name: the router's.
+    """
+    own = folder / FITS / name / str(part.seed)
+    done = _read(own / CHOSEN_FILE)
+    if done is not None and done.alphas == list(alphas):
+        return done
+    began = time.monotonic()
+    if done is None:
+        router = entry.make()
+        router.fit(part.train, encoder, seed=part.seed)
+        fit_s = time.monotonic() - began
+        router.save(own)
+    else:
+        router, fit_s = type(entry.make()).load(own, encoder), done.fit_s
+    began = time.monotonic()
+    asked = [chosen(router.utilities(part.test.texts, alpha), part.test.offered).tolist() for alpha in alphas]
+    found = Fit(fit_s, (time.monotonic() - began) / len(alphas), list(alphas), asked)
+    write_text(own / CHOSEN_FILE, json.dumps(asdict(found)) + "\n")
+    return found
+
+
+def _read(file: Path) -> Fit | None:
+    return Fit(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
