@@ -22,10 +22,10 @@ from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.errors import ConfigError
 from router_r1.methods.encoders import load_encoder
 from router_r1.methods.routers import ROUTERS
-from router_r1.offline.bounds import bounds
+from router_r1.offline.bounds import BOUND_ROUTERS, bounds
 from router_r1.offline.evaluation import SCORE, Evaluated, evaluate
 from router_r1.offline.fits import FITS, Fit, fit, missing_packages
-from router_r1.offline.options import OfflineOptions
+from router_r1.offline.options import DEFAULT_BASELINE, OfflineOptions
 from router_r1.offline.parts import Part, part
 from router_r1.offline.report import write_report
 from router_r1.offline.results import BOUND, ROUTER, MethodResult, OfflineResults, write_results
@@ -72,13 +72,8 @@ class OfflineBenchmark:
         if resume and out is None:
             raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
         self.table = _read(options.scores) if table is None else table
-        self.bounds = {
-            name: bound for name, bound in bounds(self.table.candidates).items() if name not in ROUTERS
-        }  # a router of that name stands for it
-        known = [*self.bounds, *ROUTERS]
-        if options.baseline not in known:
-            remedy = f"is no method; there are: {', '.join(known)}"
-            raise ConfigError("command line", "--baseline", options.baseline, remedy)
+        self.bounds = bounds(self.table.candidates)
+        self.baseline = self._baseline()
         self.parts = [self._part(seed) for seed in range(options.seeds)]
         self.encoder = load_encoder(options.encoder)
         name = Path(options.scores).stem if options.scores else "scores"
@@ -90,13 +85,12 @@ class OfflineBenchmark:
         fits = self._fit_all()
         choices = {name: [found.choices for found in own] for name, own in fits.items()}
         choices |= {name: [bound.choose(p, self.alphas) for p in self.parts] for name, bound in self.bounds.items()}
-        baseline = self.options.baseline if self.options.baseline in choices else None
         yardsticks = [Yardstick.of(p) for p in self.parts]
-        evaluated = evaluate(choices, yardsticks, baseline=baseline)
+        evaluated = evaluate(choices, yardsticks, baseline=self.baseline)
         results = OfflineResults(
             methods := self._rows(evaluated, fits),
             self.not_installed,
-            next((method for method in methods if method.name == baseline), None),
+            next((method for method in methods if method.name == self.baseline), None),
             [yardstick.hull for yardstick in yardsticks],
             self._num_test,
         )
@@ -115,9 +109,16 @@ class OfflineBenchmark:
         if self.options.shuffle_labels:
             control = "a control: each training question has the scores of another one, so that nothing can be learned"
             notes.insert(0, f"{control} but which candidate is the best over all")
-        if self.options.baseline in ROUTERS and self.options.baseline not in self.names:
-            notes.append(f"the baseline {self.options.baseline} is not among the methods, so nothing is told beside it")
         return notes
+
+    def _baseline(self) -> str | None:
+        known, named = [*self.bounds, *self.names], self.options.baseline
+        if named is None:
+            return DEFAULT_BASELINE if DEFAULT_BASELINE in known else None
+        if named not in known:
+            remedy = f"is no method that runs here; there are: {', '.join(known)}"
+            raise ConfigError("command line", "--baseline", named, remedy)
+        return named
 
     def _part(self, seed: int) -> Part:
         share, shuffled = self.options.test_share, self.options.shuffle_labels
@@ -150,8 +151,19 @@ class OfflineBenchmark:
         for name, own in fits.items():
             entry, fit_s = ROUTERS[name], float(np.mean([found.fit_s for found in own]))
             choose_ms = 1000 * float(np.mean([found.choose_s for found in own])) / self._num_test
-            row = MethodResult(name, entry.title, ROUTER, evaluated[name], False, entry.source, fit_s, choose_ms)
-            rows.append(row)
+            kind = BOUND if name in BOUND_ROUTERS else ROUTER
+            rows.append(
+                MethodResult(
+                    name,
+                    entry.title,
+                    kind,
+                    evaluated[name],
+                    source=entry.source,
+                    fit_s=fit_s,
+                    choose_ms=choose_ms,
+                    reasons=own[0].reasons,
+                )
+            )
         return sorted(rows, key=lambda row: (row.kind, -(row.evaluated.points[0].figures[SCORE] or 0.0)))
 
     def _setting(self) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """What a router must beat, and what it cannot: methods that learn nothing of a question's words.
 
 They are rows of the same table as fitted routers. Two of them have seen the scores of the test questions, which no
-router has: the oracle, and the best constant at each cost.
+router has: the oracle, and the best constant at each cost. One is told a question's data set, which no router is.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ import numpy as np
 from router_r1.constant_routers import asked_by_oracle, constant_routers, first_offered, frontier
 from router_r1.methods.single_round import chosen
 from router_r1.offline.parts import Choice, Part
-from router_r1.scores import ScoreTable, cheapness, full_cost, utility
+from router_r1.scores import cheapness, full_cost, utility
 
 Choose = Callable[[Part, Sequence[float]], list[Choice]]
 """(questions, cost weights) -> whom it asks."""
@@ -34,15 +33,16 @@ class Bound:
     """It knows the scores of the test questions."""
 
 
+BOUND_ROUTERS = ("random", "best-constant", "cheapest", "dearest", "per-data-set")
+"""Bounds that are routers like any other, by their names in `ROUTERS`: they need no test scores, and are told no more
+than the question. They are in every table, among the bounds."""
+
+
 def bounds(candidates: Sequence[str]) -> dict[str, Bound]:
-    """All bounds of a pool, by name."""
+    """The other bounds of a pool, by name."""
     return {
-        "random": Bound("Random", _random),
         **{f"{ALONE}{name}": Bound(f"{name} alone", _alone(column)) for column, name in enumerate(candidates)},
-        "cheapest": Bound("Cheapest", _cheapest),
-        "largest": Bound("Largest (dearest)", _dearest),
-        "best-constant": Bound("Best constant", _best_constant),
-        "dataset-constant": Bound("Best constant per data set", _dataset_constant),
+        "told-data-set": Bound("Constant per data set, told which", _told_data_set),
         "constant-at-cost": Bound("Best constant at equal cost", _constants_on_hull, sees_test=True),
         "oracle": Bound("Oracle", _oracle, sees_test=True),
     }
@@ -52,48 +52,20 @@ def _mean_costs(part: Part) -> np.ndarray:
     return np.asarray(part.train.raw_cost.mean(axis=0))
 
 
-def _random(part: Part, alphas: Sequence[float]) -> list[Choice]:
-    """Any candidate that the question offers, each as likely; by the question's words, so that it is the same again."""
-    lots = np.array([_lots(question.text, part.seed, len(part.test.candidates)) for question in part.test.questions])
-    return [Choice(None, chosen(lots, part.test.offered))]
-
-
-def _lots(text: str, seed: int, num: int) -> np.ndarray:
-    digest = hashlib.sha256(f"{seed}/random/{text}".encode()).digest()
-    return np.random.default_rng(list(digest)).random(num)
-
-
 def _alone(column: int) -> Choose:
     """One candidate for every question; where it is not offered, the best of those that are."""
 
     def choose(part: Part, alphas: Sequence[float]) -> list[Choice]:
         worth = part.train.score.mean(axis=0)
-        worth = np.where(np.arange(len(worth)) == column, 2.0, worth)
-        return [Choice(None, _for_all(part.test, worth))]
+        worth[column] = 2.0
+        return [Choice(None, chosen(np.broadcast_to(worth, part.test.score.shape), part.test.offered))]
 
     return choose
 
 
-def _cheapest(part: Part, alphas: Sequence[float]) -> list[Choice]:
-    return _alone(int(_mean_costs(part).argmin()))(part, alphas)
-
-
-def _dearest(part: Part, alphas: Sequence[float]) -> list[Choice]:
-    return _alone(int(_mean_costs(part).argmax()))(part, alphas)
-
-
-def _best_constant(part: Part, alphas: Sequence[float]) -> list[Choice]:
-    """The candidate with the best mean utility in training."""
-    worth, cheap = part.train.score.mean(axis=0), cheapness(_mean_costs(part), full_cost(part.train))
-    return [Choice(alpha, _for_all(part.test, utility(worth, cheap, alpha))) for alpha in alphas]
-
-
-def _for_all(test: ScoreTable, worth: np.ndarray) -> np.ndarray:
-    return chosen(np.broadcast_to(worth, test.score.shape), test.offered)
-
-
-def _dataset_constant(part: Part, alphas: Sequence[float]) -> list[Choice]:
-    """The same within each data set, of which it is told the name; over all where training has none of it."""
+def _told_data_set(part: Part, alphas: Sequence[float]) -> list[Choice]:
+    """The candidate with the best mean utility in training on questions of the same data set; where there are none, on
+    all of them."""
     cheap = cheapness(_mean_costs(part), full_cost(part.train))
     sources = np.array([question.data_source for question in part.train.questions])
     worth = {str(name): part.train.score[sources == name].mean(axis=0) for name in np.unique(sources)}

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from router_r1.methods.single_round import RouterEntry, chosen
 from router_r1.offline.parts import Choice, Part
 
 FITS, CHOSEN_FILE = "fits", "chosen.json"
+_EXPLAINED, _REASONS = 8, 5  # questions of a seed, and reasons for each
 
 _DISTRIBUTIONS = {
     "sentence_transformers": "sentence-transformers",
@@ -28,6 +30,28 @@ _DISTRIBUTIONS = {
     "torch_geometric": "torch-geometric",
 }
 """Modules that a package of another name brings."""
+
+
+@runtime_checkable
+class TellsReasons(Protocol):
+    """A router that can say why it chose whom."""
+
+    def reasons(self, question: str, candidate: str) -> list[tuple[str, float]]:
+        """What speaks for the candidate, or against it, and how much of its predicted score that is; the greatest in
+        size first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a question was asked of whom."""
+
+    question: str
+    candidate: str
+    score: float
+    """What the candidate scored."""
+    reasons: list[list[Any]]
+    """(what, how much), the greatest first."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,9 @@ class Fit:
     alphas: list[float]
     asked: list[list[int]]
     """The candidate's column for each cost weight and test question."""
+
+    reasons: list[Reason] = field(default_factory=list)
+    """Of a router that tells them: for a few test questions, at the first cost weight."""
 
     @property
     def choices(self) -> list[Choice]:
@@ -73,10 +100,25 @@ def fit(entry: RouterEntry, part: Part, encoder: Encoder, alphas: Sequence[float
         router, fit_s = type(entry.make()).load(own, encoder), done.fit_s
     began = time.monotonic()
     asked = [chosen(router.utilities(part.test.texts, alpha), part.test.offered).tolist() for alpha in alphas]
-    found = Fit(fit_s, (time.monotonic() - began) / len(alphas), list(alphas), asked)
+    choose_s = (time.monotonic() - began) / len(alphas)
+    reasons = _reasons(router, part, asked[0]) if isinstance(router, TellsReasons) else []
+    found = Fit(fit_s, choose_s, list(alphas), asked, reasons)
     write_text(own / CHOSEN_FILE, json.dumps(asdict(found)) + "\n")
     return found
 
 
+def _reasons(router: TellsReasons, part: Part, asked: Sequence[int]) -> list[Reason]:
+    rows = np.linspace(0, len(part.test) - 1, min(_EXPLAINED, len(part.test)), dtype=int).tolist()
+    told = []
+    for row in rows:
+        question, candidate = part.test.questions[row].text, part.test.candidates[asked[row]]
+        why = [list(reason) for reason in router.reasons(question, candidate)[:_REASONS]]
+        told.append(Reason(question, candidate, float(part.test.score[row, asked[row]]), why))
+    return told
+
+
 def _read(file: Path) -> Fit | None:
-    return Fit(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    if not file.exists():
+        return None
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return Fit(**{**kept, "reasons": [Reason(**reason) for reason in kept["reasons"]]})

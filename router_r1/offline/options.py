@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_r1.errors import ConfigError
 from router_r1.methods.encoders import WORDS
 from router_r1.methods.routers import ROUTERS
+from router_r1.offline.bounds import BOUND_ROUTERS
 
-ALL = "all"
+ALL, DEFAULT_BASELINE = "all", "ridge"
 _WHERE = "command line"
 
 
@@ -31,8 +32,8 @@ class OfflineOptions(BaseModel):
     """Share of the questions that is tested."""
     encoder: str = WORDS
     """What makes vectors of questions: words, or a sentence embedding model (a folder, or an id on the hub)."""
-    baseline: str = "ridge"
-    """The method that the others are told beside."""
+    baseline: str | None = None
+    """The method that the others are told beside (default: ridge, if it is among the methods)."""
     shuffle_labels: bool = False
     """Give each training question the scores of another one: a control that nobody sees what it must not see."""
 
@@ -56,14 +57,15 @@ class OfflineOptions(BaseModel):
         return found
 
     def routers(self) -> list[str]:
-        """The names of `methods`.
+        """The names of `methods`, after those of routers that are always in the table: bounds and the baseline.
 
         Raises:
             ConfigError: there is no router of that name.
         """
         if self.methods == ALL:
             return list(ROUTERS)
-        found = list(dict.fromkeys(name.strip() for name in self.methods.split(",")))
+        always = [name for name in (*BOUND_ROUTERS, self.baseline) if name in ROUTERS]
+        found = list(dict.fromkeys([*always, *(name.strip() for name in self.methods.split(","))]))
         for name in found:
             if name not in ROUTERS:
                 remedy = f"is no fitted router; there are: {', '.join(ROUTERS) or 'none'}, or all of them by: {ALL}"

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 900, 520
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 16, 50  # margins
 _GOLDEN_ANGLE = 137.508  # degrees between two hues, so that neighbours in the list look unlike
 _LOGARITHMIC_FROM = 20.0  # how many times dearer the dearest point is than the cheapest
-_UNSHOWN = ("constant-at-cost", "cheapest", "largest")  # the dashed line, and twice the candidates
+_UNSHOWN = ("constant-at-cost", "cheapest", "dearest")  # the dashed line, and twice the candidates
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def write_report(folder: Path, results: OfflineResults, facts: Mapping[str, Any]
             methods=[method.name for method in results.methods],
             sheets=[curve_sheet(results), spread_sheet(results), alpha_sheet(results), dataset_sheet(results)],
             verdicts=verdicts(results),
+            reasons={method.title: method.reasons for method in results.methods if method.reasons},
             not_installed=results.not_installed,
             field=picture.draw(results),
             frame=picture,

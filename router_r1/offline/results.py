@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.constant_routers import Constant, Frontier
 from router_r1.offline.evaluation import Evaluated
+from router_r1.offline.fits import Reason
 from router_r1.offline.resampling import holm
 
 CSV_FILE = "results.csv"
@@ -36,6 +37,8 @@ class MethodResult:
     """Seconds, the mean over seeds; None for what is not fitted."""
     choose_ms: float | None = None
     """Milliseconds for a question, vectors being there."""
+    reasons: list[Reason] = field(default_factory=list)
+    """Of the first seed, where the router tells them."""
 
 
 @dataclass(frozen=True)

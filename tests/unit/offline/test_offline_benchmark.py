@@ -34,8 +34,8 @@ def test_a_router_that_reads_the_topic_beats_the_best_constant_and_the_oracle_be
     ridge = figures(results, "ridge")
     assert ridge["above_constant_low"] > 0.1
     assert ridge["above_constant_p"] < 0.01
-    assert figures(results, "best-constant")["score"] < ridge["score"] < figures(results, "oracle")["score"]
-    assert ridge["score"] == figures(results, "dataset-constant")["score"]  # the topic is the data set
+    assert figures(results, "constant-at-cost")["score"] < ridge["score"] < figures(results, "oracle")["score"]
+    assert ridge["score"] == figures(results, "told-data-set")["score"]  # the topic is the data set
     assert figures(results, "ridge", 2)["raw_cost"] == 1.0  # where only money counts
     assert [m.name for m in results.routers] == ["ridge"]
     assert verdicts(results)[0].startswith("above the best constant at equal cost: Ridge (+0.")
@@ -54,7 +54,7 @@ def test_with_shuffled_labels_a_router_falls_back_to_the_best_constant(tmp_path,
     shuffled = OfflineBenchmark(QUICK.model_copy(update={"shuffle_labels": True}), table, out=tmp_path / "shuffled")
     results = shuffled.run()
     assert figures(results, "ridge")["above_constant"] < 0.03
-    assert figures(results, "dataset-constant")["above_constant"] < 0.03
+    assert figures(results, "told-data-set")["above_constant"] < 0.03
     assert "a control" in shuffled.notes[0]
     plain = OfflineBenchmark(QUICK, table, out=tmp_path / "plain").run()
     assert figures(plain, "ridge")["above_constant"] > 0.1
@@ -94,12 +94,35 @@ def test_a_router_whose_package_is_missing_is_listed_and_the_others_run(tmp_path
 
 def test_without_routers_the_bounds_are_told(tmp_path, encoder, routers):
     routers.clear()
-    with pytest.raises(ConfigError, match="--baseline = 'ridge': is no method; there are: random, alone/small"):
-        OfflineBenchmark(QUICK, topical_table(60), out=tmp_path / "out")
-    options = QUICK.model_copy(update={"baseline": "best-constant"})
-    results = OfflineBenchmark(options, topical_table(60), out=tmp_path / "out").run()
+    results = OfflineBenchmark(QUICK, topical_table(60), out=tmp_path / "out").run()
     assert results.routers == []
+    assert results.baseline is None
     assert verdicts(results) == []
+
+
+def test_bounds_that_are_routers_and_the_baseline_are_in_every_table(tmp_path, encoder, routers, monkeypatch):
+    for name in ("random", "other", "unasked"):
+        monkeypatch.setitem(routers, name, RouterEntry(name.title(), LeastSquares, ""))
+    options = QUICK.model_copy(update={"methods": "ridge", "baseline": "other"})
+    results = OfflineBenchmark(options, topical_table(60), out=tmp_path / "out").run()
+    assert sorted(method.name for method in results.routers) == ["other", "ridge"]
+    assert "random" in {method.name for method in results.bounds}
+    assert verdicts(results)[-1] == "not told apart from Other: Ridge (+0.000, +.000, +.000)"
+
+
+def test_a_router_that_knows_why_is_asked_why(tmp_path, encoder, routers, monkeypatch):
+    class Telling(LeastSquares):
+        def reasons(self, question: str, candidate: str) -> list[tuple[str, float]]:
+            return [(f"{question.split()[1]} suits <{candidate}>", 0.25), ("length", -0.125)]
+
+    monkeypatch.setitem(routers, "telling", RouterEntry("Telling", Telling, ""))
+    OfflineBenchmark(QUICK, topical_table(60), out=tmp_path / "out").run()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>Telling: why this candidate</h2>" in page
+    assert "<p>river suits &lt;small&gt; +0.250, length -0.125</p>" in page
+    assert "<h2>Ridge: why" not in page
+    OfflineBenchmark(QUICK, topical_table(60), out=tmp_path / "out", resume=True).run()
+    assert (tmp_path / "out" / "report.html").read_text() == page
 
 
 def test_the_page_escapes_what_files_say_and_runs_nothing(tmp_path, encoder, routers, monkeypatch):
