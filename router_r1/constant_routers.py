@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -183,7 +184,7 @@ def constant_routers(table: CandidateTable) -> list[Constant]:
     for lam in _sweep(list(table.alone.values())):
         order = tuple(sorted(table.alone, key=lambda name: _preference(name, table.alone[name], lam)))
         if order not in found:
-            score = table.score_of(_first_offered(table, order))
+            score = table.score_of(first_offered(table, order))
             found[order] = Constant(score.em, score.raw_cost, order)
     return list(found.values())
 
@@ -205,7 +206,7 @@ def _preference(name: str, score: Score, lam: float) -> tuple[float, float, str]
     return lam * score.raw_cost - score.em, score.raw_cost, name
 
 
-def _first_offered(table: CandidateTable, order: Sequence[str]) -> np.ndarray:
+def first_offered(table: CandidateTable, order: Sequence[str]) -> np.ndarray:
     """The column of the most preferred candidate that each question offers. [num_questions]"""
     column_of = {name: number for number, name in enumerate(table.candidates)}
     columns = np.array([column_of[name] for name in order])
@@ -218,9 +219,18 @@ def frontier(table: CandidateTable, *, nobody_em: float = 0.0) -> Frontier:
     Args:
         nobody_em: EM of a policy that asks nobody, where it is known; 0 otherwise.
     """
-    hull: list[Constant] = []
     points = [Constant(nobody_em, 0.0, ()), *constant_routers(table)]
-    for point in sorted(points, key=lambda p: (p.raw_cost, -p.em, p.order)):
+    return Frontier(upper_hull(sorted(points, key=lambda point: point.order)))
+
+
+_Point = TypeVar("_Point", bound=Score)
+
+
+def upper_hull(points: Iterable[_Point]) -> tuple[_Point, ...]:
+    """The corners of the non-decreasing concave hull of points, the cheapest first: the best EM that mixtures of them
+    by lot have at a mean cost. Of points in the same place it keeps the first."""
+    hull: list[_Point] = []
+    for point in sorted(points, key=lambda p: (p.raw_cost, -p.em)):
         if hull and point.em <= hull[-1].em:
             continue  # dearer and no better
         if hull and point.raw_cost == hull[-1].raw_cost:
@@ -228,7 +238,7 @@ def frontier(table: CandidateTable, *, nobody_em: float = 0.0) -> Frontier:
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):
             hull.pop()
         hull.append(point)
-    return Frontier(tuple(hull))
+    return tuple(hull)
 
 
 def _slope(low: Score, high: Score) -> float:
@@ -240,8 +250,13 @@ def oracle(table: CandidateTable) -> Score:
 
     It asks one candidate, once: a router that asks several, or a question of several hops in parts, can be better.
     """
+    return table.score_of(asked_by_oracle(table))
+
+
+def asked_by_oracle(table: CandidateTable) -> np.ndarray:
+    """The column of the candidate that the oracle asks. [num_questions]"""
     is_best = table.em == np.nanmax(table.em, axis=1, keepdims=True)  # never where it is NaN
-    return table.score_of(np.where(is_best, table.raw_cost, np.inf).argmin(axis=1))
+    return np.asarray(np.where(is_best, table.raw_cost, np.inf).argmin(axis=1))
 
 
 def oracle_by_kind(table: CandidateTable) -> Score:
@@ -255,7 +270,7 @@ def oracle_by_kind(table: CandidateTable) -> Score:
         numbers = [n for n, other in enumerate(table.kinds) if other == kind]
         own = table.rows(numbers)
         order = sorted(own.alone, key=lambda name: _preference(name, own.alone[name], 0.0))
-        asked[numbers] = _first_offered(own, order)
+        asked[numbers] = first_offered(own, order)
     return table.score_of(asked)
 
 

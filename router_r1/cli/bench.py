@@ -9,8 +9,10 @@ from cyclopts import Parameter
 
 from router_r1.benchmark.runner import SETTING_FILE, Benchmark
 from router_r1.benchmark.tables import console_for, sheets, show
+from router_r1.cli.offline import Offline, bench_scores
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of, results_only
+from router_r1.offline.options import OfflineOptions
 from router_r1.routing.config import RoutingConfig
 from router_r1.settings import CandidateOptions, PolicyOptions
 
@@ -27,8 +29,10 @@ def bench(
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),
+    offline: Offline = OfflineOptions(),
 ) -> int:
-    """Benchmark a trained router, or another method, on test sets: EM, F1, cost and routes; greedy by default.
+    """Benchmark a trained router, or another method, on test sets: EM, F1, cost and routes; greedy by default. With
+    --scores, compare fitted routers on recorded scores alone.
 
     Parameters
     ----------
@@ -48,6 +52,8 @@ def bench(
         Ask every candidate every question too, and tell the router beside the best of them at equal cost (default: for
         simulated candidates; real ones cost questions x candidates routes).
     """
+    if offline.model_fields_set:
+        return bench_scores(offline, out=out, resume=resume)
     folder: list[Path] = [out] if out else []
 
     def run() -> None:

@@ -1,0 +1,222 @@
+"""An offline benchmark: every method on the same parts of the same scores, and what comes of it.
+
+It is checked when it is made, before anything is fitted. What is finished is in the folder: whatever ends it early, the
+same command with `--resume` goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from router_r1.atomic import write_text
+from router_r1.benchmark.metrics import RESULTS_FILE
+from router_r1.errors import ConfigError
+from router_r1.methods.encoders import load_encoder
+from router_r1.methods.routers import ROUTERS
+from router_r1.offline.bounds import BOUND_ROUTERS, bounds
+from router_r1.offline.evaluation import SCORE, Evaluated, evaluate
+from router_r1.offline.fits import FITS, Fit, fit, missing_packages
+from router_r1.offline.options import DEFAULT_BASELINE, OfflineOptions
+from router_r1.offline.parts import Part, part
+from router_r1.offline.report import write_report
+from router_r1.offline.results import BOUND, ROUTER, MethodResult, OfflineResults, write_results
+from router_r1.offline.vectors import KnownVectors, vectors_folder
+from router_r1.offline.yardsticks import Yardstick
+from router_r1.runs import provenance
+from router_r1.scores import ScoreTable
+
+SETTING_FILE = "setting.json"
+
+
+class OfflineBenchmark:
+    """Fitted routers and bounds on a table of scores.
+
+    Args:
+        options: which methods, and how they are judged.
+        table: the scores; None for those of the file in the options.
+        out: folder for the results; None for `results/<file>-<time>`.
+        resume: go on with the unfinished benchmark in `out`, or add methods to a finished one.
+
+    Attributes:
+        folder: where fits, results, pictures and report go.
+
+    Raises:
+        ConfigError: an option or the file is wrong, or `out` holds something else.
+    """
+
+    def __init__(
+        self,
+        options: OfflineOptions,
+        table: ScoreTable | None = None,
+        *,
+        out: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.options, self.alphas = options, options.cost_weights()
+        names = options.routers()
+        self.not_installed = {
+            ROUTERS[name].title: f"pip install {' '.join(missing)}"
+            for name in names
+            if (missing := missing_packages(ROUTERS[name]))
+        }
+        self.names = [name for name in names if ROUTERS[name].title not in self.not_installed]
+        if resume and out is None:
+            raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
+        self.table = _read(options.scores) if table is None else table
+        self.bounds = bounds(self.table.candidates)
+        self.baseline = self._baseline()
+        self.parts = [self._part(seed) for seed in range(options.seeds)]
+        self.encoder = load_encoder(options.encoder)
+        name = Path(options.scores).stem if options.scores else "scores"
+        self.folder = out or Path("results", f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        _open_folder(self.folder, self._setting(), resume=resume)
+
+    def run(self) -> OfflineResults:
+        """Fit what is left to fit, and write `results.json`, `results.csv`, `field.png` and `report.html`."""
+        fits = self._fit_all()
+        choices = {name: [found.choices for found in own] for name, own in fits.items()}
+        choices |= {name: [bound.choose(p, self.alphas) for p in self.parts] for name, bound in self.bounds.items()}
+        yardsticks = [Yardstick.of(p) for p in self.parts]
+        evaluated = evaluate(choices, yardsticks, baseline=self.baseline)
+        results = OfflineResults(
+            methods := self._rows(evaluated, fits),
+            self.not_installed,
+            next((method for method in methods if method.name == self.baseline), None),
+            [yardstick.hull for yardstick in yardsticks],
+            self._num_test,
+        )
+        facts = {"notes": self.notes, "setting": self._setting(), **self._facts()}
+        write_results(self.folder, results, facts)
+        write_report(self.folder, results, facts)
+        return results
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        notes = [
+            "cost is raw cost, micro-USD of output for a question; what the two bounds marked * ask they know from the "
+            "scores of the test questions"
+        ]
+        if self.options.shuffle_labels:
+            control = "a control: each training question has the scores of another one, so that nothing can be learned"
+            notes.insert(0, f"{control} but which candidate is the best over all")
+        return notes
+
+    def _baseline(self) -> str | None:
+        known, named = [*self.bounds, *self.names], self.options.baseline
+        if named is None:
+            return DEFAULT_BASELINE if DEFAULT_BASELINE in known else None
+        if named not in known:
+            remedy = f"is no method that runs here; there are: {', '.join(known)}"
+            raise ConfigError("command line", "--baseline", named, remedy)
+        return named
+
+    def _part(self, seed: int) -> Part:
+        share, shuffled = self.options.test_share, self.options.shuffle_labels
+        return part(self.table, seed, test_share=share, shuffle_labels=shuffled)
+
+    def _fit_all(self) -> dict[str, list[Fit]]:
+        fits: dict[str, list[Fit]] = {name: [] for name in self.names}
+        if not fits:
+            return fits
+        with _progress() as progress:
+            task = progress.add_task("vectors of questions", total=len(self.names) * len(self.parts))
+            encoder = KnownVectors(self.encoder, self.table.texts, vectors_folder())
+            for name, own in fits.items():
+                for p in self.parts:
+                    progress.update(task, description=f"{ROUTERS[name].title}, seed {p.seed}")
+                    own.append(fit(ROUTERS[name], p, encoder, self.alphas, self.folder, name=name))
+                    progress.advance(task)
+        return fits
+
+    @property
+    def _num_test(self) -> float:
+        return float(np.mean([len(p.test) for p in self.parts]))
+
+    def _rows(self, evaluated: dict[str, Evaluated], fits: dict[str, list[Fit]]) -> list[MethodResult]:
+        """Bounds, then routers, the best first."""
+        rows = [
+            MethodResult(name, bound.title, BOUND, evaluated[name], sees_test=bound.sees_test)
+            for name, bound in self.bounds.items()
+        ]
+        for name, own in fits.items():
+            entry, fit_s = ROUTERS[name], float(np.mean([found.fit_s for found in own]))
+            choose_ms = 1000 * float(np.mean([found.choose_s for found in own])) / self._num_test
+            kind = BOUND if name in BOUND_ROUTERS else ROUTER
+            rows.append(
+                MethodResult(
+                    name,
+                    entry.title,
+                    kind,
+                    evaluated[name],
+                    source=entry.source,
+                    fit_s=fit_s,
+                    choose_ms=choose_ms,
+                    reasons=own[0].reasons,
+                )
+            )
+        return sorted(rows, key=lambda row: (row.kind, -(row.evaluated.points[0].figures[SCORE] or 0.0)))
+
+    def _setting(self) -> dict[str, Any]:
+        """What a fit depends on."""
+        table = self.table
+        digest = hashlib.sha256(json.dumps([[q.id, q.data_source, q.text] for q in table.questions]).encode())
+        for values in (table.score, table.raw_cost, table.spend_usd, table.offered):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return {
+            "candidates": list(table.candidates),
+            "num_questions": len(table),
+            "scores_sha256": digest.hexdigest(),
+            "encoder": self.encoder.name,
+            "test_share": self.options.test_share,
+            "shuffle_labels": self.options.shuffle_labels,
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        return {"options": self.options.model_dump(mode="json"), "alphas": self.alphas, **provenance()}
+
+
+def _read(file: Path | None) -> ScoreTable:
+    if file is None:
+        raise ConfigError("command line", "--scores", None, "is needed: a file of scores")
+    from router_r1 import scores
+
+    read: Callable[[Path], ScoreTable] = vars(scores)["read_scores"]
+    return read(file)
+
+
+def _open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> None:
+    """Make the folder of a benchmark, or take up an earlier one.
+
+    Raises:
+        ConfigError: it holds another benchmark, or one that nobody asked to go on with.
+    """
+    file = folder / SETTING_FILE
+    if not resume and ((folder / RESULTS_FILE).exists() or (folder / FITS).exists()):
+        remedy = "already holds a benchmark; give another folder, or --resume to go on with it"
+        raise ConfigError("command line", "--out", str(folder), remedy)
+    if resume and file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        for key, value in setting.items():
+            if before.get(key) != value:
+                remedy = "differs from this command's; --resume goes on with the same scores, parts and encoder only"
+                raise ConfigError(file, key, before.get(key), remedy)
+        return
+    try:
+        write_text(file, json.dumps(setting, indent=2, ensure_ascii=False) + "\n")
+    except OSError as fault:
+        raise ConfigError("command line", "--out", str(folder), f"cannot be made: {fault.strerror}") from None
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))

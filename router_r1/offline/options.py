@@ -1,0 +1,73 @@
+"""What a user can say of an offline benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router_r1.errors import ConfigError
+from router_r1.methods.encoders import WORDS
+from router_r1.methods.routers import ROUTERS
+from router_r1.offline.bounds import BOUND_ROUTERS
+
+ALL, DEFAULT_BASELINE = "all", "ridge"
+_WHERE = "command line"
+
+
+class OfflineOptions(BaseModel):
+    """Compare single-round routers on recorded scores, without any endpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    scores: Path | None = None
+    """Scores of candidates on questions, parquet (`router-r1 scores`): compare fitted routers on them alone."""
+    methods: str = ALL
+    """NAME,NAME,... of the fitted routers; what they must beat is always in the table (default: all of them)."""
+    seeds: int = Field(default=3, ge=1)
+    """How many times the questions are parted and the routers fitted."""
+    alphas: str = "0,.2,.4,.6,.8,1"
+    """Cost weights at which they choose, each in [0, 1]; the first tables and the tests are of the first one."""
+    test_share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the questions that is tested."""
+    encoder: str = WORDS
+    """What makes vectors of questions: words, or a sentence embedding model (a folder, or an id on the hub)."""
+    baseline: str | None = None
+    """The method that the others are told beside (default: ridge, if it is among the methods)."""
+    shuffle_labels: bool = False
+    """Give each training question the scores of another one: a control that nobody sees what it must not see."""
+
+    def cost_weights(self) -> list[float]:
+        """The numbers of `alphas`.
+
+        Raises:
+            ConfigError: one is no cost weight, or stands there twice.
+        """
+        found: list[float] = []
+        for written in self.alphas.split(","):
+            try:
+                weight = float(written)
+            except ValueError:
+                weight = -1.0
+            if not 0 <= weight <= 1:
+                raise ConfigError(_WHERE, "--alphas", written, "is no cost weight; write numbers from 0 to 1: 0,.5,1")
+            if weight in found:
+                raise ConfigError(_WHERE, "--alphas", written, "stands there twice")
+            found.append(weight)
+        return found
+
+    def routers(self) -> list[str]:
+        """The names of `methods`, after those of routers that are always in the table: bounds and the baseline.
+
+        Raises:
+            ConfigError: there is no router of that name.
+        """
+        if self.methods == ALL:
+            return list(ROUTERS)
+        always = [name for name in (*BOUND_ROUTERS, self.baseline) if name in ROUTERS]
+        found = list(dict.fromkeys([*always, *(name.strip() for name in self.methods.split(","))]))
+        for name in found:
+            if name not in ROUTERS:
+                remedy = f"is no fitted router; there are: {', '.join(ROUTERS) or 'none'}, or all of them by: {ALL}"
+                raise ConfigError(_WHERE, "--methods", name, remedy)
+        return found

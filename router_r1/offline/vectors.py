@@ -1,0 +1,62 @@
+"""Vectors of questions, computed once: on disk for the next benchmark, in memory for every router of this one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from router_r1.atomic import write_bytes
+from router_r1.methods.encoders import Encoder
+
+
+def vectors_folder() -> Path:
+    """$XDG_CACHE_HOME/router_r1/vectors, or the same in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "router_r1", "vectors")
+
+
+class KnownVectors:
+    """An encoder that knows the vectors of some texts, and asks the real one for others.
+
+    Args:
+        encoder: the real one.
+        texts: what it will be asked for.
+        folder: where the vectors are kept, in a file for each encoder and set of texts.
+
+    Attributes:
+        name: the real one's.
+    """
+
+    def __init__(self, encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
+        self.name, self._encoder = encoder.name, encoder
+        distinct = list(dict.fromkeys(texts))
+        key = hashlib.sha256(json.dumps([encoder.name, distinct]).encode()).hexdigest()
+        file = folder / f"{key[:32]}.npy"
+        vectors = _read(file, len(distinct))
+        if vectors is None:
+            vectors = encoder.encode(distinct)
+            content = io.BytesIO()
+            np.save(content, vectors, allow_pickle=False)
+            write_bytes(file, content.getvalue())
+        self._vectors = vectors
+        self._row_of = {text: row for row, text in enumerate(distinct)}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """As `Encoder.encode`."""
+        if not all(text in self._row_of for text in texts):
+            return self._encoder.encode(texts)
+        return np.asarray(self._vectors[[self._row_of[text] for text in texts]])
+
+
+def _read(file: Path, num_texts: int) -> np.ndarray | None:
+    """None if there is no such file, or one that is no good: it is written anew then."""
+    try:
+        vectors = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return np.asarray(vectors) if len(vectors) == num_texts else None
