@@ -2,6 +2,51 @@
 
 from __future__ import annotations
 
-from router_r1.methods.single_round import RouterEntry
+import importlib
+from collections.abc import Callable
+from typing import Any
 
-ROUTERS: dict[str, RouterEntry] = {}
+from router_r1.methods.single_round import RouterEntry, SingleRoundRouter
+
+CLASSICAL = ("safetensors", "sklearn", "skops")
+"""What classical models need to be fitted and saved."""
+
+
+def made_by(module: str, name: str, *arguments: Any) -> Callable[[], SingleRoundRouter]:
+    """A function that makes a router of a class of `router_r1.methods`, and imports it only then."""
+
+    def make() -> SingleRoundRouter:
+        router: SingleRoundRouter = getattr(importlib.import_module(f"router_r1.methods.{module}"), name)(*arguments)
+        return router
+
+    return make
+
+
+ROUTERS: dict[str, RouterEntry] = {
+    # bounds
+    "random": RouterEntry("Random", made_by("bounds", "Random"), "each candidate alike"),
+    "best-constant": RouterEntry("Best constant", made_by("bounds", "BestConstant"), "one candidate for all"),
+    "cheapest": RouterEntry("Cheapest", made_by("bounds", "FixedOrder", "cheapest"), "one candidate for all"),
+    "dearest": RouterEntry("Largest LLM", made_by("bounds", "FixedOrder", "dearest"), "one candidate for all"),
+    "per-data-set": RouterEntry(
+        "Constant per data set", made_by("bounds", "PerDataSet"), "one candidate per data set", CLASSICAL
+    ),
+    # classical models
+    "tfidf-ridge": RouterEntry("TF-IDF ridge", made_by("ridge", "TfidfRidge"), "scikit-learn", CLASSICAL),
+    "ridge": RouterEntry("Ridge", made_by("ridge", "EncoderRidge"), "scikit-learn", CLASSICAL),
+    "knn": RouterEntry("kNN", made_by("knn", "NearestNeighbours", 5), "LLMRouter", CLASSICAL),
+    "knn-cv": RouterEntry(
+        "kNN, k by cross-validation", made_by("knn", "NearestNeighbours", None), "arXiv:2505.12601", CLASSICAL
+    ),
+    "mlp": RouterEntry("MLP", made_by("mlp", "Perceptron"), "LLMRouter", CLASSICAL),
+    "svm": RouterEntry("SVM", made_by("svm", "SupportVectors"), "LLMRouter", CLASSICAL),
+    # published methods
+    "similarity-ranking": RouterEntry(
+        "Similarity-weighted ranking", made_by("similarity_ranking", "SimilarityRanking"), "arXiv:2406.18665", CLASSICAL
+    ),
+    "avengers-pro": RouterEntry("Avengers-Pro", made_by("avengers_pro", "AvengersPro"), "arXiv:2508.12631", CLASSICAL),
+    "carrot-knn": RouterEntry("CARROT (kNN)", made_by("carrot", "CarrotNeighbours"), "arXiv:2502.03261", CLASSICAL),
+    "carrot-ridge": RouterEntry("CARROT (ridge)", made_by("carrot", "CarrotRidge"), "arXiv:2502.03261", CLASSICAL),
+    "llmrank": RouterEntry("LLMRank", made_by("llmrank", "LlmRank"), "arXiv:2510.01234", CLASSICAL),
+    "routoo": RouterEntry("Routoo", made_by("routoo", "Routoo"), "arXiv:2401.13979", CLASSICAL),
+}
