@@ -10,6 +10,8 @@ from router_r1.methods.single_round import RouterEntry, SingleRoundRouter
 
 CLASSICAL = ("safetensors", "sklearn", "skops")
 """What classical models need to be fitted and saved."""
+NETWORKS = ("safetensors", "torch")
+"""What networks need to be fitted and saved."""
 
 
 def made_by(module: str, name: str, *arguments: Any) -> Callable[[], SingleRoundRouter]:
@@ -49,4 +51,33 @@ ROUTERS: dict[str, RouterEntry] = {
     "carrot-ridge": RouterEntry("CARROT (ridge)", made_by("carrot", "CarrotRidge"), "arXiv:2502.03261", CLASSICAL),
     "llmrank": RouterEntry("LLMRank", made_by("llmrank", "LlmRank"), "arXiv:2510.01234", CLASSICAL),
     "routoo": RouterEntry("Routoo", made_by("routoo", "Routoo"), "arXiv:2401.13979", CLASSICAL),
+    # networks
+    "mf-routellm": RouterEntry(
+        "MF (RouteLLM)",
+        made_by("matrix_factorisation", "MatrixFactorisation", "routellm"),
+        "arXiv:2406.18665",
+        NETWORKS,
+    ),
+    "mf-embedllm": RouterEntry(
+        "MF (EmbedLLM)",
+        made_by("matrix_factorisation", "MatrixFactorisation", "embedllm"),
+        "arXiv:2410.02223",
+        NETWORKS,
+    ),
+    "bert": RouterEntry("BERT", made_by("bert", "BertRouter"), "arXiv:2406.18665", NETWORKS),
+    "hybrid-llm-deterministic": RouterEntry(
+        "Hybrid-LLM (det)", made_by("hybrid_llm", "HybridLlm", "deterministic"), "arXiv:2404.14618", NETWORKS
+    ),
+    "hybrid-llm-probabilistic": RouterEntry(
+        "Hybrid-LLM (prob)", made_by("hybrid_llm", "HybridLlm", "probabilistic"), "arXiv:2404.14618", NETWORKS
+    ),
+    "hybrid-llm": RouterEntry(
+        "Hybrid-LLM (trans)", made_by("hybrid_llm", "HybridLlm", "transformed"), "arXiv:2404.14618", NETWORKS
+    ),
+    "routerdc": RouterEntry("RouterDC", made_by("routerdc", "RouterDC"), "arXiv:2409.19886", (*NETWORKS, "sklearn")),
+    "graphrouter": RouterEntry("GraphRouter", made_by("graph_router", "GraphRouter"), "arXiv:2410.03834", NETWORKS),
+    "irt-router": RouterEntry("IRT-Router", made_by("irt", "IrtRouter"), "arXiv:2506.01048", NETWORKS),
+    "llm-bandit": RouterEntry(
+        "LLM Bandit", made_by("bandit", "BanditRouter"), "arXiv:2502.02743, arXiv:2510.07429", NETWORKS
+    ),
 }
