@@ -222,13 +222,10 @@ def _simulated(seed: int, qa: Sequence[str], qa_skill: Sequence[str], latency: S
 
 def _recorded(written: str) -> tuple[Speaker, str]:
     """The candidates of a pool of recorded replies, and what they know in a few words."""
-    from router_r1.pool import load_pool
+    from router_r1.recorded.pools import recorded_pool
     from router_r1.recorded.serving import RecordedSpeaker
 
-    pool = load_pool(pool_file(written))
-    if pool.recorded is None:
-        raise ConfigError(pool.source, "recorded", None, "is missing; give the file of what the candidates said")
-    speaker = RecordedSpeaker(pool)
+    speaker = RecordedSpeaker(recorded_pool(pool_file(written)))
     return speaker, f"{len(speaker.recorded.questions)} questions of {speaker.recorded.source}"
 
 

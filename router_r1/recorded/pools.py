@@ -7,9 +7,21 @@ import re
 from pathlib import Path
 
 from router_r1.errors import ConfigError
-from router_r1.pool import RoutingPool
+from router_r1.pool import NO_ADDRESS, RoutingPool, load_pool
 from router_r1.recorded.replies import RecordedReplies, load_recorded
 from router_r1.scores import split
+
+
+def recorded_pool(path: str | Path) -> RoutingPool:
+    """A pool file that has replies.
+
+    Raises:
+        ConfigError: it has none, or something in it is wrong.
+    """
+    pool = load_pool(path, base_url=NO_ADDRESS)
+    if pool.recorded is None:
+        raise ConfigError(path, "recorded", None, "is missing; give the file of what the candidates said")
+    return pool
 
 
 def recorded_file(pool: RoutingPool) -> Path:
