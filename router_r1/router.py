@@ -264,7 +264,8 @@ async def open_routes(
 
 
 async def _open_pool(settings: RouterSettings, stack: AsyncExitStack, check: bool) -> RoutingPool:
-    """The candidates. Simulated ones are served first, in the world of the run; others are asked a word, if wanted."""
+    """The candidates. Simulated ones are served first, in the world of the run, and so are recorded ones; others are
+    asked a word, if wanted."""
     if not settings.simulated:
         if check:
             await preflight(settings.pool)
@@ -277,6 +278,7 @@ async def _open_pool(settings: RouterSettings, stack: AsyncExitStack, check: boo
         seed=settings.run.get("seed", 0),
         latency_scale=settings.run.get("latency_scale", 1.0),
         qa=settings.options.sim_qa,
+        recorded=settings.options.pool if settings.pool.recorded else None,
     )
     assert settings.options.pool is not None  # filled in by make_settings
     return load_pool(settings.options.pool, base_url=stack.enter_context(server))

@@ -100,7 +100,7 @@ class RouterSettings:
     """A checked answer to: which policy or method, which candidates, which prompt, which limits."""
 
     options: RouterOptions  # with what the run and the defaults filled in
-    pool: RoutingPool  # if simulated, with endpoints still to be filled in
+    pool: RoutingPool  # if served by ourselves, with endpoints still to be filled in
     template: Template
     cost_weight: float  # of a question that has none of its own
     limits: RolloutLimits
@@ -113,7 +113,7 @@ class RouterSettings:
     @property
     def simulated(self) -> bool:
         """The pool is served by ourselves, for as long as it is needed."""
-        return self.pool.simulated and self.options.api_base is None
+        return self.pool.served_here and self.options.api_base is None
 
     def deal(self, number: int = 0) -> Deal | None:
         """The deal of the run's validation question of that number; None if the pool is not dealt."""
@@ -134,6 +134,7 @@ class RouterSettings:
         return {
             "pool_name": self.pool.name,
             "candidates": [c.model_dump(mode="json") for c in self.pool.candidates],
+            **({"recorded": self.pool.recorded.model_dump(mode="json")} if self.pool.recorded else {}),
             "simulated": self.simulated,
             "limits": vars(self.limits),
             "sampling": vars(self.sampling),
@@ -167,10 +168,10 @@ def make_settings(options: RouterOptions, *, with_policy: bool = True) -> Router
         raise ConfigError("command line", "--pool", None, f"is needed: {why}")
     file = pool_file(written_pool)
     pool = load_pool(file, base_url=options.api_base)
-    simulated = pool.simulated and options.api_base is None
+    simulated = pool.served_here and options.api_base is None
     if simulated:
         pool = load_pool(file, base_url=NO_ADDRESS)
-    _check_simulated(options, simulated)
+    _check_simulated(options, pool, simulated)
     if options.api_key:
         pool = _grant_key(pool, options.api_key)
     if not simulated:
@@ -187,7 +188,7 @@ def make_settings(options: RouterOptions, *, with_policy: bool = True) -> Router
         "template": template.name,
         "max_turns": limits.max_turns,
         "base_url": tuple(dict.fromkeys(options.base_url)),
-        "sim_qa": tuple(options.sim_qa or run.get("qa", ())) if simulated else (),
+        "sim_qa": tuple(options.sim_qa or run.get("qa", ())) if simulated and pool.simulated else (),
     }
     return RouterSettings(
         options=options.model_copy(update=filled_in),
@@ -253,13 +254,17 @@ def _names(runs_dir: Path) -> str:
     return ", ".join(folder.name for folder in _all_runs(runs_dir)) or "none"
 
 
-def _check_simulated(options: RouterOptions, simulated: bool) -> None:
+def _check_simulated(options: RouterOptions, pool: RoutingPool, simulated: bool) -> None:
     """See that what is for real candidates, or for simulated ones, is not asked of the others."""
+    if simulated and pool.recorded:
+        from router_r1.recorded.pools import load_recorded_pool
+
+        load_recorded_pool(pool)
     if simulated and options.routing.cache != "off":
-        remedy = "is for real candidates; simulated ones cost nothing"
+        remedy = "is for real candidates; those of this pool cost nothing"
         raise ConfigError("command line", "--cache", options.routing.cache, remedy)
     if options.sim_qa:
-        if not simulated:
+        if not (simulated and pool.simulated):
             raise ConfigError("command line", "--sim-qa", None, "is for the simulated pool only; leave it out")
         find_files(options.sim_qa)
 

@@ -141,7 +141,9 @@ class Benchmark:
             notes.insert(0, f"what was asked is the method {self.settings.options.method}, not a trained router")
             if self.settings.pool.deals:
                 notes.append("the method may ask the whole pool, where a router is dealt a part of it")
-        if self.settings.simulated:
+        if self.settings.simulated and self.settings.pool.recorded:
+            notes.append(f"the candidates say what was recorded in {self.settings.pool.recorded.file}")
+        elif self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
         if (weight := self.settings.options.cost_weight) is not None and not self.settings.method:
             notes.append(f"every prompt says that cost counts {cost_word(weight)} (cost weight {weight:g})")

@@ -1,10 +1,11 @@
-"""`router-r1 data train | validation | benchmarks`, which the scripts in `data_process/` call: question files."""
+"""`router-r1 data train | validation | benchmarks | recorded`: question files. Scripts in `data_process/` call them."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,53 @@ def benchmarks(
 ) -> int:
     """Test questions, one file per data set."""
     return _run(data_sources, n, options, _write_tests)
+
+
+@app.command
+def recorded(
+    *,
+    pool: str,
+    model: str = "qwen",
+    n: Number = "all",
+    seed: int = 42,
+    cost_weights: str | None = None,
+    out: Path = Path("data"),
+) -> int:
+    """Write train.parquet and val.parquet: what a pool of recorded replies knows, parted by the words of a question.
+
+    Parameters
+    ----------
+    pool
+        A pool with a section `recorded`: a file, or the name of one that comes with the project.
+    model
+        Prompt template: qwen, llama, tiny, or a file.
+    seed
+        Of the order, and of what is drawn for a question; which part it is in depends on its words alone.
+    cost_weights
+        Numbers in [0, 1], such as 0,0.2,0.4: each question gets one of them, and its prompt tells it.
+    out
+        Folder for the files.
+    """
+
+    def run() -> None:
+        from router_r1.recorded.pools import recorded_pool
+        from router_r1.recorded.question_files import write_recorded
+
+        template, candidates = load_template(model), recorded_pool(pool_file(pool))
+        most = _number(n) or sys.maxsize
+        paths = write_recorded(
+            out,
+            candidates,
+            train=most,
+            val=most,
+            seed=seed,
+            render=partial(render_messages, template, candidates),
+            cost_weights=told_weights(cost_weights, template),
+        )
+        for path in paths:
+            print(path)
+
+    return exit_code_of(run)
 
 
 class _Job:

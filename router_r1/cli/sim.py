@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -17,6 +18,9 @@ from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file
 from router_r1.sim.world.candidates import PROFILES, SimulatedPool
 from router_r1.sim.world.facts import Shares, World
+
+if TYPE_CHECKING:
+    from router_r1.sim.server.app import Speaker
 
 app = App(name="sim", help="The simulated world: candidates behind real HTTP, questions, and the tiny policy.")
 
@@ -34,8 +38,9 @@ def serve(
     latency: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
     api_key_env: str | None = None,
     faults: Path | None = None,
+    recorded: str | None = None,
 ) -> int:
-    """Serve the simulated candidates over HTTP.
+    """Serve the simulated candidates over HTTP, or a pool's recorded replies.
 
     Parameters
     ----------
@@ -60,6 +65,8 @@ def serve(
         Refuse requests without the key in this environment variable.
     faults
         Let requests fail as this YAML or JSON file says.
+    recorded
+        Answer with the recorded replies of this pool instead: a file, or the name of one that comes with the project.
     """
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 
@@ -67,18 +74,18 @@ def serve(
         from router_r1 import atomic
         from router_r1.sim.server import app as server
         from router_r1.sim.server.faults import load_faults
-        from router_r1.sim.world.qa_book import QaBook, find_files
 
         api_key = _required_variable(api_key_env)
         if not 0 <= latency_scale < float("inf"):
             raise ConfigError("--latency-scale", "", latency_scale, "must be 0 or a positive number")
-        skills = dict(_parse_skill(written) for written in qa_skill)
-        files = find_files(qa)
-        book = QaBook(files, skills) if files or skills else None
-        latencies = dict(_parse_latency(written) for written in latency)
-        pool = SimulatedPool(World(seed), [book] if book else [], latencies)
+        if recorded is None:
+            speaker, known = _simulated(seed, qa, qa_skill, latency)
+        elif qa or qa_skill or latency:
+            raise ConfigError("--recorded", "", recorded, "goes with no --qa, --qa-skill or --latency")
+        else:
+            speaker, known = _recorded(recorded)
         plan = load_faults(faults) if faults else None
-        application = server.create_app(pool, latency_scale=latency_scale, api_key=api_key, faults=plan)
+        application = server.create_app(speaker, latency_scale=latency_scale, api_key=api_key, faults=plan)
         # A file that an earlier server left behind would name a dead port.
         if port_file:
             port_file.unlink(missing_ok=True)
@@ -91,8 +98,7 @@ def serve(
         def on_ready() -> None:
             if port_file:
                 atomic.write_text(port_file, f"{bound}\n")
-            known = f", {len(book)} questions of {', '.join(book.datasets)}" if book else ""
-            print(f"pool server ready on http://{host}:{bound}/v1 (seed {seed}{known})", flush=True)
+            print(f"pool server ready on http://{host}:{bound}/v1 ({known})", flush=True)
 
         # uvicorn raises the signal that ended it once more; by then everything is done, and that is no failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -199,6 +205,28 @@ def warm_start(*, out: Path | None = None, check: Path | None = None, seed: int 
         build_or_check(out=out, check=check, seed=seed, trajectories=trajectories)
 
     return exit_code_of(run)
+
+
+def _simulated(seed: int, qa: Sequence[str], qa_skill: Sequence[str], latency: Sequence[str]) -> tuple[Speaker, str]:
+    """The simulated candidates, and what they know in a few words."""
+    from router_r1.sim.server.app import SimulatedSpeaker
+    from router_r1.sim.world.qa_book import QaBook, find_files
+
+    skills = dict(_parse_skill(written) for written in qa_skill)
+    files = find_files(qa)
+    book = QaBook(files, skills) if files or skills else None
+    pool = SimulatedPool(World(seed), [book] if book else [], dict(_parse_latency(written) for written in latency))
+    known = f", {len(book)} questions of {', '.join(book.datasets)}" if book else ""
+    return SimulatedSpeaker(pool), f"seed {seed}{known}"
+
+
+def _recorded(written: str) -> tuple[Speaker, str]:
+    """The candidates of a pool of recorded replies, and what they know in a few words."""
+    from router_r1.recorded.pools import recorded_pool
+    from router_r1.recorded.serving import RecordedSpeaker
+
+    speaker = RecordedSpeaker(recorded_pool(pool_file(written)))
+    return speaker, f"{len(speaker.recorded.questions)} questions of {speaker.recorded.source}"
 
 
 def _required_variable(name: str | None) -> str | None:

@@ -10,6 +10,7 @@ from router_r1.datasets.flashrag import (
     questions_of_rows,
     read_questions,
 )
+from router_r1.datasets.nearest import MIN_SIMILARITY, QuestionIndex
 from router_r1.datasets.parquet import (
     Messages,
     Render,
@@ -27,12 +28,14 @@ from router_r1.datasets.source import CheckedSource, DatasetSource, Question, Qu
 
 __all__ = [
     "HUB",
+    "MIN_SIMILARITY",
     "CheckedSource",
     "DatasetSource",
     "FlashragFolder",
     "FlashragHub",
     "Messages",
     "Question",
+    "QuestionIndex",
     "Questions",
     "Render",
     "check_cost_weights",

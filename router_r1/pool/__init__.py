@@ -5,7 +5,7 @@ from router_r1.pool.keys import check_api_keys, missing_api_keys, read_api_key
 from router_r1.pool.loading import NO_ADDRESS, load_pool
 from router_r1.pool.messages import Message
 from router_r1.pool.pricing import exact_usd, raw_cost, spend, spend_usd
-from router_r1.pool.schema import CallSettings, Candidate, Deals, Endpoint, EndpointLimits, Price, RoutingPool
+from router_r1.pool.schema import CallSettings, Candidate, Deals, Endpoint, EndpointLimits, Price, Recorded, RoutingPool
 
 __all__ = [
     "NO_ADDRESS",
@@ -18,6 +18,7 @@ __all__ = [
     "EndpointLimits",
     "Message",
     "Price",
+    "Recorded",
     "RoutingPool",
     "Shown",
     "check_api_keys",

@@ -119,7 +119,13 @@ class Deal:
         """
         self.check(pool)
         candidates = tuple(_as_shown(pool.candidate(entry.candidate), entry) for entry in self.shown)
-        return _DealtPool(name=pool.name, candidates=candidates, simulated=pool.simulated, source=pool.source)
+        return _DealtPool(
+            name=pool.name,
+            candidates=candidates,
+            simulated=pool.simulated,
+            recorded=pool.recorded,
+            source=pool.source,
+        )
 
 
 def _as_shown(own: Candidate, entry: Shown) -> Candidate:

@@ -21,6 +21,7 @@ from router_r1.pool.schema import (
     EndpointLimits,
     Price,
     Record,
+    Recorded,
     RoutingPool,
     Text,
 )
@@ -34,6 +35,7 @@ class _PoolFile(Record):
 
     name: Text
     simulated: bool = False
+    recorded: Recorded | None = None
     defaults: CallSettings = CallSettings()
     endpoint_limits: list[dict[str, Any]] = Field(default_factory=list)
     deals: Deals | None = None
@@ -61,8 +63,8 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
     """Read a routing pool.
 
     Args:
-        path: a pool file (YAML): `name`, `candidates`, and optionally `simulated`, `defaults`,
-            `endpoint_limits`, `deals`.
+        path: a pool file (YAML): `name`, `candidates`, and optionally `simulated`, `recorded`,
+            `defaults`, `endpoint_limits`, `deals`.
         base_url: the endpoint of every candidate, instead of what the file says.
 
     Raises:
@@ -91,6 +93,7 @@ def load_pool(path: str | Path, *, base_url: str | None = None) -> RoutingPool:
             {
                 "name": outline.name,
                 "simulated": outline.simulated,
+                "recorded": outline.recorded,
                 "candidates": candidates,
                 "endpoint_limits": outline.endpoint_limits if base_url is None else (),
                 "deals": outline.deals,
@@ -159,8 +162,8 @@ def _remedy(error: ErrorDetails) -> str | None:
 
 
 def _owner(location: tuple[int | str, ...]) -> str:
-    if location[0] == "deals" and len(location) > 1:
-        return "section deals"
+    if location[0] in ("deals", "recorded") and len(location) > 1:
+        return f"section {location[0]}"
     return "candidate" if location[0] == "candidates" and len(location) > 1 else "pool file"
 
 
@@ -176,6 +179,8 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
         return Candidate
     if location[0] == "deals" and len(location) > 1:
         return Deals
+    if location[0] == "recorded" and len(location) > 1:
+        return Recorded
     return CallSettings if location[0] == "defaults" and len(location) > 1 else _PoolFile
 
 

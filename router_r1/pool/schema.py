@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -236,6 +236,17 @@ class Deals(Record):
     """Candidates of which a deal has at most one, such as rivals in one field."""
 
 
+class Recorded(Record):
+    """Replies from a file, in the place of an endpoint (`router_r1.recorded`)."""
+
+    file: Text
+    """JSON lines or parquet; from the pool file's folder if it is relative. `$NAME` is an environment variable."""
+    threshold: float = Field(default=0.8, ge=0, le=1)
+    """How alike a sub-query must be to a question that is known, to be answered as that one."""
+    shown: Literal["whole", "conclusion"] = "whole"
+    """What is served of a reply: all of it, or only the number that it comes to. All of it is paid for."""
+
+
 class RoutingPool(Record):
     """The candidates offered to the policy for one run.
 
@@ -249,11 +260,25 @@ class RoutingPool(Record):
     """Limits that candidates at the same endpoint share."""
     simulated: bool = False
     """The candidates are those of the simulated pool server, which is started for whoever asks them."""
+    recorded: Recorded | None = None
+    """The candidates say what they once said; the server is started for whoever asks them, too."""
     deals: Deals | None = None
     """Every question is offered some of the candidates, by names of its own; None: all of them, by their own names."""
     source: str = ""
     """The file this pool was read from, for error texts; "" if none."""
     _by_name: dict[str, Candidate] = PrivateAttr(default_factory=dict)
+
+    @property
+    def served_here(self) -> bool:
+        """Its server is a process of this project's, started for whoever asks the candidates."""
+        return self.simulated or self.recorded is not None
+
+    @model_validator(mode="after")
+    def _has_one_server(self) -> RoutingPool:
+        if self.simulated and self.recorded is not None:
+            context = {"key": "recorded", "value": self.recorded.file}
+            raise PydanticCustomError("recorded", "does not go with `simulated: true`; leave one out", context)
+        return self
 
     @model_validator(mode="after")
     def _endpoints_are_known(self) -> RoutingPool:

@@ -136,7 +136,7 @@ def check_settings(config: DictConfig) -> None:
         raise ConfigError("configuration", "router_r1.template", settings.template, remedy)
     route_settings(config)
     pool = pool_of(config)
-    if settings.sim.enabled and not pool.simulated:
+    if settings.sim.enabled and not pool.served_here:
         remedy = "is a pool of real candidates; set router_r1.sim.enabled=false, or say `simulated: true` in the file"
         raise ConfigError("configuration", "router_r1.pool", settings.pool, remedy)
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)

@@ -12,6 +12,8 @@ from router_r1.datasets import flashrag_file
 from router_r1.errors import ConfigError
 from router_r1.pool import dealer_of
 from router_r1.prompts import load_template, render_messages
+from router_r1.recorded.pools import load_recorded_pool, split_recorded
+from router_r1.recorded.question_files import write_recorded
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world import question_files as data
@@ -20,12 +22,15 @@ from router_r1.training.configuration import pool_of, reward_of
 
 
 def check(config: DictConfig) -> None:
-    """See that the real questions a run asks for are there.
+    """See that the real questions, or the recorded replies, that a run asks for are there.
 
     Raises:
         ConfigError: they are not, or an experiment that needs them was given no folder.
     """
     sim = config.router_r1.sim
+    if (pool := pool_of(config)).recorded:
+        split_recorded(load_recorded_pool(pool))
+        return
     if sim.qa_train and not sim.qa_root:
         raise ConfigError(
             "environment",
@@ -45,7 +50,17 @@ def write_questions(config: DictConfig, folder: Path) -> None:
     pool = pool_of(config)
     render, deal = partial(render_messages, load_template(settings.template), pool), dealer_of(pool, config.seed)
     weights = reward_of(config).alphas
-    if sim.qa_train:
+    if pool.recorded:
+        write_recorded(
+            folder,
+            pool,
+            train=sim.train_size,
+            val=sim.val_size,
+            seed=config.seed,
+            render=render,
+            cost_weights=weights,
+        )
+    elif sim.qa_train:
         data.write_qa(
             folder,
             sim.qa_root,
@@ -98,4 +113,5 @@ def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
     """The run's pool server; yields its base URL."""
     sim = config.router_r1.sim
     qa = [sim.qa_root] if sim.qa_train else []
-    return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa)
+    recorded = config.router_r1.pool if pool_of(config).recorded else None
+    return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa, recorded=recorded)

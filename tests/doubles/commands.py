@@ -17,8 +17,8 @@ def _command(*words: str) -> Callable[[Sequence[str]], int]:
 
 ask, bench, compare, cache, train = (_command(name) for name in ("ask", "bench", "compare", "cache", "train"))
 pool, sim, warm_start = _command("pool"), _command("sim"), _command("sim", "warm-start")
-data_train, data_validation, data_benchmarks = (
-    _command("data", kind) for kind in ("train", "validation", "benchmarks")
+data_train, data_validation, data_benchmarks, data_recorded = (
+    _command("data", kind) for kind in ("train", "validation", "benchmarks", "recorded")
 )
 
 

@@ -1,8 +1,7 @@
-"""An OpenAI-compatible chat completions server over the simulated candidates: real HTTP, simulated knowledge.
+"""An OpenAI-compatible chat completions server over candidates of ours: real HTTP, simulated or recorded knowledge.
 
 What a pool endpoint needs of the OpenAI API (platform.openai.com/docs/api-reference/chat): `POST /v1/chat/completions`
-without streaming, `GET /v1/models`, errors in its form; and `GET /health`. A candidate's model id is its name in lower
-case. `usage` counts words and punctuation marks (`candidates.count_tokens`). With a fault plan some requests fail as it
+without streaming, `GET /v1/models`, errors in its form; and `GET /health`. With a fault plan some requests fail as it
 says (`faults`).
 """
 
@@ -10,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import itertools
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -25,10 +25,58 @@ from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router_r1.sim.server.faults import FaultInjector, FaultPlan
-from router_r1.sim.world.candidates import PROFILES, SimulatedPool, count_tokens, truncate
+from router_r1.sim.world.candidates import SimulatedPool, count_tokens, truncate
 
 _CREATED = 1_700_000_000  # a fixed date: replies do not depend on the clock
-_BY_MODEL = {name.casefold(): name for name in PROFILES}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A reply, and what is charged for it."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    is_cut: bool = False
+    """It ended because it reached the most tokens that were asked for."""
+
+
+class Speaker(Protocol):
+    """Who answers the requests."""
+
+    models: Mapping[str, str]
+    """Model id in lower case -> candidate."""
+
+    def latency_s(self, candidate: str, query: str, sample: int) -> float:
+        """Seconds until the reply."""
+        ...
+
+    def say(self, candidate: str, query: str, prompt: Sequence[str], sample: int, max_tokens: int | None) -> Said:
+        """The reply to a query.
+
+        Args:
+            query: the last message of the user.
+            prompt: the texts of all messages, this one too, which are charged for.
+            sample: 0 for the greedy reply; another number for another draw.
+            max_tokens: of the reply; None for no limit.
+        """
+        ...
+
+
+class SimulatedSpeaker:
+    """The simulated candidates. A model id is a name in lower case; words and punctuation marks are tokens."""
+
+    def __init__(self, pool: SimulatedPool) -> None:
+        self._pool = pool
+        self.models: Mapping[str, str] = {name.casefold(): name for name in pool.names}
+
+    def latency_s(self, candidate: str, query: str, sample: int) -> float:
+        return self._pool.latency_s(candidate, query, sample)
+
+    def say(self, candidate: str, query: str, prompt: Sequence[str], sample: int, max_tokens: int | None) -> Said:
+        reply = self._pool.reply(candidate, query, sample)
+        content = reply if max_tokens is None else truncate(reply, max_tokens)
+        return Said(content, sum(map(count_tokens, prompt)), count_tokens(content), is_cut=content != reply)
 
 
 class TextPart(BaseModel):
@@ -71,7 +119,7 @@ class ApiError(Exception):
 
 
 def create_app(
-    pool: SimulatedPool,
+    speaker: Speaker,
     *,
     latency_scale: float = 1.0,
     api_key: str | None = None,
@@ -80,13 +128,13 @@ def create_app(
     """The server's application.
 
     Args:
-        pool: who answers.
+        speaker: who answers.
         latency_scale: factor on every candidate's latency; 0 for none.
         api_key: if given, requests below /v1 without it as bearer token get a 401.
         faults: which requests fail, after the latency of their reply.
     """
-    app = FastAPI(title="Router-R1 simulated pool", docs_url=None, redoc_url=None, openapi_url=None)
-    samples = itertools.count(1)
+    app = FastAPI(title="Router-R1 pool", docs_url=None, redoc_url=None, openapi_url=None)
+    asked: Counter[tuple[str, str]] = Counter()
     injector = FaultInjector(faults or FaultPlan())
 
     def check_key(request: Request) -> None:
@@ -101,20 +149,21 @@ def create_app(
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
         check_key(request)
-        entries = [{"id": model, "object": "model", "created": _CREATED, "owned_by": "sim"} for model in _BY_MODEL]
+        entries = [{"id": model, "object": "model", "created": _CREATED, "owned_by": "sim"} for model in speaker.models]
         return {"object": "list", "data": entries}
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         check_key(request)
-        candidate = _BY_MODEL.get(body.model.casefold())
+        candidate = speaker.models.get(body.model.casefold())
         if candidate is None:
-            message = f"The model {body.model!r} does not exist; there are {', '.join(_BY_MODEL)}"
+            message = f"The model {body.model!r} does not exist; there are {', '.join(speaker.models)}"
             raise ApiError(HTTPStatus.NOT_FOUND, message, code="model_not_found", param="model")
         query = next((message.text for message in reversed(body.messages) if message.role == "user"), "")
-        sample = _sample(body, samples)
-        await asyncio.sleep(latency_scale * pool.latency_s(candidate, query, sample))
-        completion = _completion(body, pool.reply(candidate, query, sample))
+        sample = _sample(body, asked, query)
+        await asyncio.sleep(latency_scale * speaker.latency_s(candidate, query, sample))
+        prompt, max_tokens = [message.text for message in body.messages], body.max_completion_tokens or body.max_tokens
+        completion = _completion(body.model, speaker.say(candidate, query, prompt, sample, max_tokens))
         fault = injector.next_fault(body.model.casefold(), query)
         return await injector.respond(fault, request, completion) if fault else JSONResponse(completion)
 
@@ -122,34 +171,33 @@ def create_app(
     return app
 
 
-def _sample(body: ChatRequest, samples: itertools.count[int]) -> int:
-    """Which of a candidate's wordings to give: always the first at temperature 0, else by seed or one after another."""
+def _sample(body: ChatRequest, asked: Counter[tuple[str, str]], query: str) -> int:
+    """Which draw to give: always the first at temperature 0, else by seed, or one after another for the same words."""
     if not body.temperature:
         return 0
-    return next(samples) if body.seed is None else 1 + abs(body.seed)
+    if body.seed is not None:
+        return 1 + abs(body.seed)
+    asked[body.model, query] += 1
+    return asked[body.model, query]
 
 
-def _completion(body: ChatRequest, reply: str) -> dict[str, Any]:
-    limit = body.max_completion_tokens or body.max_tokens
-    content = reply if limit is None else truncate(reply, limit)
-    prompt_tokens = sum(count_tokens(message.text) for message in body.messages)
-    completion_tokens = count_tokens(content)
+def _completion(model: str, said: Said) -> dict[str, Any]:
     return {
         "id": "chatcmpl-sim",
         "object": "chat.completion",
         "created": _CREATED,
-        "model": body.model,
+        "model": model,
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": content},
-                "finish_reason": "stop" if content == reply else "length",
+                "message": {"role": "assistant", "content": said.text},
+                "finish_reason": "length" if said.is_cut else "stop",
             }
         ],
         "usage": {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens": said.prompt_tokens,
+            "completion_tokens": said.completion_tokens,
+            "total_tokens": said.prompt_tokens + said.completion_tokens,
         },
     }
 

@@ -1,19 +1,13 @@
-"""Real questions for the simulated candidates: FlashRAG files, looked up by their text.
-
-A policy that copies a question into a search makes small errors, so a question is found exactly if it can be, else as
-the one most alike among those that share its rarest words.
-"""
+"""Real questions for the simulated candidates: FlashRAG files, looked up by their text (`datasets.nearest`)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
-from heapq import nsmallest
 from pathlib import Path
 
-from router_r1.datasets import Question, list_splits, normalise_question, read_questions
+from router_r1.datasets import Question, QuestionIndex, list_splits, normalise_question, read_questions
 from router_r1.errors import ConfigError
 from router_r1.sim.world.candidates import PROFILES, Known, Profile
 from router_r1.sim.world.facts import DOMAINS, digest
@@ -31,10 +25,6 @@ single-hop fact of that domain). The choice carries no meaning: it gives each da
 
 SkillOverrides = Mapping[tuple[str, str], float]
 """(data set, candidate) -> probability of a right answer, instead of the default above."""
-
-_MIN_SIMILARITY = 0.8
-_MAX_CONSIDERED = 200
-_NUM_COMPARED = 8
 
 
 def home_domain(dataset: str) -> str:
@@ -90,10 +80,7 @@ class QaBook:
             self._answers[entry.dataset].append(entry.item.golden_answers[0])
         self._skills = dict(skills or {})
         self._check_skills()
-        self._by_word: dict[str, list[str]] = defaultdict(list)
-        for text in self._entries:
-            for word in set(text.split()):
-                self._by_word[word].append(text)
+        self._index = QuestionIndex(self._entries)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -118,7 +105,7 @@ class QaBook:
         return self._skills.get((dataset, profile.name), profile.knows_share(home_domain(dataset)))
 
     def find(self, query: str) -> Known | None:
-        text = self._nearest(normalise_question(query))
+        text = self._index.find(normalise_question(query))
         if text is None:
             return None
         entry = self._entries[text]
@@ -129,21 +116,6 @@ class QaBook:
             wrong=lambda draw: self._wrong_answer(entry, draw),
         )
 
-    def _nearest(self, query: str) -> str | None:
-        """The known question most like `query` (both normalised); None if none is alike enough."""
-        if query in self._entries:
-            return query
-        words = sorted((w for w in set(query.split()) if w in self._by_word), key=lambda w: (len(self._by_word[w]), w))
-        shared: dict[str, float] = defaultdict(float)
-        for word in words:
-            if len(shared) >= _MAX_CONSIDERED:
-                break
-            for text in self._by_word[word]:
-                shared[text] += 1 / len(self._by_word[word])
-        compared = nsmallest(_NUM_COMPARED, shared, key=lambda text: (-shared[text], text))
-        ratio, text = max(((_similarity(query, text), text) for text in compared), default=(0.0, ""))
-        return text if ratio >= _MIN_SIMILARITY else None
-
     def _wrong_answer(self, entry: _Entry, draw: int) -> str:
         """The answer to another question of the data set; the next one on if it happens to be right here as well."""
         answers = self._answers[entry.dataset]
@@ -153,12 +125,3 @@ class QaBook:
             if normalise_question(answer) not in right:
                 return answer
         return "unknown"
-
-
-def _similarity(a: str, b: str) -> float:
-    """Ratcliff-Obershelp similarity of two texts in [0, 1]; 0 where it is surely below the minimum."""
-    matcher = SequenceMatcher(None, a, b, autojunk=False)
-    # The quick ratios are upper bounds, by length and by letters.
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < _MIN_SIMILARITY:
-        return 0.0
-    return matcher.ratio()
