@@ -9,8 +9,10 @@ from cyclopts import Parameter
 
 from router_r1.benchmark.runner import SETTING_FILE, Benchmark
 from router_r1.benchmark.tables import console_for, sheets, show
+from router_r1.cli.contest import bench_methods
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of, results_only
+from router_r1.methods.encoders import WORDS
 from router_r1.routing.config import RoutingConfig
 from router_r1.settings import CandidateOptions, PolicyOptions
 
@@ -24,6 +26,10 @@ def bench(
     n_samples: Annotated[int, Parameter(name=["--n", "--n-samples"])] = 1,
     skip_preflight: SkipPreflight = False,
     constants: Annotated[bool | None, Parameter(negative="--no-constants")] = None,
+    methods: str | None = None,
+    scores: Path | None = None,
+    alphas: str | None = None,
+    encoder: str = WORDS,
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),
@@ -47,7 +53,31 @@ def bench(
     constants
         Ask every candidate every question too, and tell the router beside the best of them at equal cost (default: for
         simulated candidates; real ones cost questions x candidates routes).
+    methods
+        Put several methods side by side instead: all, or NAME,NAME,... (docs/comparing.md). The policy is the base
+        model of all of them (default: the shipped tiny one, and the simulated pool).
+    scores
+        With --methods: what fitted routers learn from, parquet (router-r1 scores).
+    alphas
+        With --methods: cost weights, such as 0,0.4,0.8 (default: --cost-weight).
+    encoder
+        With --methods: what makes vectors of questions for fitted routers: words, or a sentence embedding model.
     """
+    if methods is not None:
+        return bench_methods(
+            router_options(policy, candidates, routing),
+            methods,
+            scores=scores,
+            alphas=alphas,
+            encoder=encoder,
+            data=data,
+            out=out,
+            resume=resume,
+            limit=limit,
+            n_samples=n_samples,
+            skip_preflight=skip_preflight,
+            constants=constants,
+        )
     folder: list[Path] = [out] if out else []
 
     def run() -> None:
