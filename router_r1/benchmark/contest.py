@@ -169,9 +169,11 @@ class Contest:
     @property
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
+        path = self.settings.options.model_path or "the one that is served"
+        base_model = "the shipped tiny policy" if path == str(SHIPPED_POLICY) else path
         notes = [
             "these are the figures of the questions asked, not of the whole data sets",
-            f"the base model of all methods is {self.settings.options.model_path or 'the one that is served'}",
+            f"the base model of all methods is {base_model}",
         ]
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
