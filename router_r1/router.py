@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from router_r1.methods import Method
+    from router_r1.rollout.policy import Dispatcher, Policy
 
 
 class Router:
@@ -53,6 +54,7 @@ class Router:
         settings: what it was opened with.
         pool: the candidates it may ask.
         routes: the service that asks them; its `ledger` says what that has cost.
+        policy: generates the turns.
         tokenizer: the policy's.
     """
 
@@ -61,7 +63,7 @@ class Router:
     ) -> None:
         self.settings, self.pool, self.routes = settings, pool, routes
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
-        self._policy = policy.policy
+        self.policy = policy.policy
         self._limits = replace(settings.limits, max_model_len=policy.max_model_len)
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that `with` started
 
@@ -129,15 +131,25 @@ class Router:
         request_id: str,
         deal: Deal | None = None,
         watch: Callable[[Turn], None] | None = None,
+        policy: Policy | None = None,
+        routes: Dispatcher | None = None,
+        max_turns: int | None = None,
     ) -> Trajectory:
-        """Answer a question whose prompt, which offers the candidates of `deal`, is rendered already; as `answer`."""
+        """Answer a question whose prompt, which offers the candidates of `deal`, is rendered already; as `answer`.
+
+        Args:
+            policy: what generates the turns instead, made around `self.policy`.
+            routes: what asks the candidates instead, made around `self.routes`.
+            max_turns: searches that get an observation, if not those of the settings.
+        """
+        limits = self._limits if max_turns is None else replace(self._limits, max_turns=max_turns)
         return await run_trajectory(
             encode_prompt(self.tokenizer, messages),
-            policy=self._policy,
-            dispatcher=self.routes,
+            policy=policy or self.policy,
+            dispatcher=routes or self.routes,
             pool=self.pool,
             tokenizer=self.tokenizer,
-            limits=self._limits,
+            limits=limits,
             request_id=request_id,
             deal=deal,
             watch=watch,

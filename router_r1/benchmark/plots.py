@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,53 @@ def draw_constants(axes: Axes, results: Results, table: CandidateTable) -> None:
     axes.plot(results.mean["raw_cost"], results.mean["em"], "*", markersize=14, color="tab:red")
     at = (results.mean["raw_cost"], results.mean["em"])
     axes.annotate("router", at, textcoords="offset points", xytext=(7, 4), fontsize=8)
+
+
+class FieldPoint(NamedTuple):
+    """A method, at a cost weight if it follows one."""
+
+    method: str
+    alpha: float | None
+    raw_cost: float
+    em: float
+
+
+def pareto_front(points: Sequence[FieldPoint]) -> list[FieldPoint]:
+    """Those that no other beats, the cheapest first: each has a better EM than all that cost no more."""
+    front: list[FieldPoint] = []
+    for point in sorted(points, key=lambda p: (p.raw_cost, -p.em)):
+        if not front or point.em > front[-1].em:
+            front.append(point)
+    return front
+
+
+def draw_field(axes: Axes, points: Sequence[FieldPoint], table: CandidateTable | None) -> None:
+    """All methods by cost and EM: a method at several weights is a line, the best of all are joined by a bold one.
+
+    Args:
+        table: for the oracle, and for the dashed line of what the same money buys without looking.
+    """
+    for method in dict.fromkeys(point.method for point in points):
+        own = sorted((p for p in points if p.method == method), key=lambda p: p.raw_cost)
+        axes.plot([p.raw_cost for p in own], [p.em for p in own], "o-", markersize=4, linewidth=0.8)
+        best = max(own, key=lambda p: p.em)
+        at = (best.raw_cost, best.em)
+        axes.annotate(printable(method), at, textcoords="offset points", xytext=(5, 4), fontsize=7)
+    front = pareto_front(points)
+    axes.plot(
+        [p.raw_cost for p in front], [p.em for p in front], color="0.2", linewidth=2, alpha=0.5, label="Pareto front"
+    )
+    if table is not None:
+        corners = frontier(table).constants
+        right = max(*(point.raw_cost for point in points), corners[-1].raw_cost)
+        costs, ems = [*(c.raw_cost for c in corners), right], [*(c.em for c in corners), corners[-1].em]
+        axes.plot(costs, ems, "k--", linewidth=1, label="best constant at the same mean cost")
+        most = oracle(table)
+        axes.plot(most.raw_cost, most.em, "k*", markersize=12, label="oracle, one candidate asked once")
+    axes.set_xlabel("raw cost per question (micro-USD of output)")
+    axes.set_ylabel("exact match")
+    axes.legend(fontsize=7)
+    axes.margins(0.1)
 
 
 def _draw_em(axes: Axes, results: Results) -> None:

@@ -84,14 +84,9 @@ class Benchmark:
         skip_preflight: bool = False,
         constants: bool | None = None,
     ) -> None:
-        for key, value in (("--n", n_samples), ("--limit", limit)):
-            if value is not None and value < 1:
-                raise ConfigError("command line", key, value, "must be at least 1")
         self.settings = settings = make_settings(options)
-        if n_samples > 1 and settings.sampling.temperature == 0 and not settings.method:
-            remedy = "greedy trajectories are all alike; give a --temperature above 0"
-            raise ConfigError("command line", "--n", n_samples, remedy)
-        self.files = list(data) or _files_of_run(settings)
+        check_numbers(settings, n_samples=n_samples, limit=limit)
+        self.files = list(data) or files_of_run(settings)
         # A method reads the question alone, so that whatever prompt a file holds is no matter.
         render = (options.template, options.cost_weight, settings.method) != (None, None, None)
         self.questions = read_test_questions(self.files, settings, render=render, limit=limit)
@@ -161,7 +156,26 @@ class Benchmark:
         }
 
 
-def _files_of_run(settings: RouterSettings) -> list[str | Path]:
+def check_numbers(settings: RouterSettings, *, n_samples: int, limit: int | None) -> None:
+    """See that so many trajectories of so many questions are worth asking for.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    for key, value in (("--n", n_samples), ("--limit", limit)):
+        if value is not None and value < 1:
+            raise ConfigError("command line", key, value, "must be at least 1")
+    if n_samples > 1 and settings.sampling.temperature == 0 and not settings.method:
+        remedy = "greedy trajectories are all alike; give a --temperature above 0"
+        raise ConfigError("command line", "--n", n_samples, remedy)
+
+
+def files_of_run(settings: RouterSettings) -> list[str | Path]:
+    """The question files of a run.
+
+    Raises:
+        ConfigError: there are none.
+    """
     files = settings.run.get("val_files") or []
     if not files:
         raise ConfigError(
@@ -251,19 +265,11 @@ async def run_benchmark(
         records = await roll_out_left(answer, pool)
         if not offered:
             return records
-        with _progress() as progress, suppress(TooManyFailed):
-            task = progress.add_task("every candidate, every question", total=None)
-            await ask_every_candidate(
-                offered,
-                pool=pool,
-                routes=routes,
-                file=folder / CONSTANTS_FILE,
-                told=lambda count, total: progress.update(task, completed=count, total=total),
-            )
+        await ask_constants(offered, folder, routes, pool)
         return records
 
     async def roll_out_left(answer: Answer, pool: RoutingPool) -> list[Record]:
-        with appending(folder / TRAJECTORIES_FILE) as sink, _Tally(len(questions) * n_samples) as tally:
+        with appending(folder / TRAJECTORIES_FILE) as sink, Tally(len(questions) * n_samples) as tally:
             for record in done:
                 tally.add(record)
             return [*done, *await roll_out_all(answer, pool, left, sink, tally.add)]
@@ -284,6 +290,22 @@ async def run_benchmark(
             return router.roll_out(q.messages, request_id=name, deal=q.deal)
 
         return await ask_all(roll_out, router.routes, router.pool)
+
+
+async def ask_constants(
+    offered: Sequence[OfferedQuestion], folder: Path, routes: RouteService, pool: RoutingPool
+) -> None:
+    """Ask every candidate every question, with a progress bar; what is answered is in the folder. Routes that fail end
+    it, but are no error: nothing is told of constants then."""
+    with _progress() as progress, suppress(TooManyFailed):
+        task = progress.add_task("every candidate, every question", total=None)
+        await ask_every_candidate(
+            offered,
+            pool=pool,
+            routes=routes,
+            file=folder / CONSTANTS_FILE,
+            told=lambda count, total: progress.update(task, completed=count, total=total),
+        )
 
 
 def offered_question(asked: PromptedQuestion, pool: RoutingPool) -> OfferedQuestion:
@@ -335,15 +357,19 @@ def _progress() -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
-class _Tally(AbstractContextManager["_Tally"]):
-    """A progress bar with EM and spend so far."""
+class Tally(AbstractContextManager["Tally"]):
+    """A progress bar with EM and spend so far.
 
-    def __init__(self, total: int) -> None:
-        self._progress = _progress()
-        self._task = self._progress.add_task("trajectories", total=total)
+    Args:
+        label: what stands before them.
+    """
+
+    def __init__(self, total: int, label: str = "") -> None:
+        self._progress, self._label = _progress(), label
+        self._task = self._progress.add_task(label or "trajectories", total=total)
         self._count, self._em, self._spend = 0, 0.0, 0.0
 
-    def __enter__(self) -> _Tally:
+    def __enter__(self) -> Tally:
         self._progress.start()
         return self
 
@@ -354,5 +380,5 @@ class _Tally(AbstractContextManager["_Tally"]):
         self._count += 1
         self._em += record["em"]
         self._spend += record["spend_usd"]
-        told = f"EM {self._em / self._count:.3f}, spent {self._spend:.4g} USD"
-        self._progress.update(self._task, advance=1, description=told)
+        told = f"{self._label} EM {self._em / self._count:.3f}, spent {self._spend:.4g} USD"
+        self._progress.update(self._task, advance=1, description=told.lstrip())

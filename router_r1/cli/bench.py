@@ -9,10 +9,11 @@ from cyclopts import Parameter
 
 from router_r1.benchmark.runner import SETTING_FILE, Benchmark
 from router_r1.benchmark.tables import console_for, sheets, show
-from router_r1.cli.offline import Offline, bench_scores
+from router_r1.cli.contest import bench_methods
+from router_r1.cli.offline import Compared, bench_scores
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of, results_only
-from router_r1.offline.options import OfflineOptions
+from router_r1.offline.options import ComparisonOptions
 from router_r1.routing.config import RoutingConfig
 from router_r1.settings import CandidateOptions, PolicyOptions
 
@@ -29,7 +30,7 @@ def bench(
     policy: Policy = PolicyOptions(),
     candidates: Candidates = CandidateOptions(),
     routing: Routing = RoutingConfig(),
-    offline: Offline = OfflineOptions(),
+    compared: Compared = ComparisonOptions(),
 ) -> int:
     """Benchmark a trained router, or another method, on test sets: EM, F1, cost and routes; greedy by default. With
     --scores, compare fitted routers on recorded scores alone.
@@ -52,8 +53,21 @@ def bench(
         Ask every candidate every question too, and tell the router beside the best of them at equal cost (default: for
         simulated candidates; real ones cost questions x candidates routes).
     """
-    if offline.model_fields_set:
-        return bench_scores(offline, out=out, resume=resume)
+    if compared.model_fields_set:
+        names_candidates = bool(data or policy.model_fields_set or candidates.model_fields_set)
+        if compared.scores is not None and not names_candidates:
+            return bench_scores(compared, out=out, resume=resume)
+        return bench_methods(
+            router_options(policy, candidates, routing),
+            compared,
+            data=data,
+            out=out,
+            resume=resume,
+            limit=limit,
+            n_samples=n_samples,
+            skip_preflight=skip_preflight,
+            constants=constants,
+        )
     folder: list[Path] = [out] if out else []
 
     def run() -> None:

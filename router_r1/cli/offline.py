@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from router_r1.cli.running import exit_code_of, results_only
-from router_r1.offline.options import OfflineOptions
+from router_r1.offline.options import ComparisonOptions
 
-Offline = Annotated[OfflineOptions, Parameter(name="*", group="Fitted routers on recorded scores (docs/offline.md)")]
+Compared = Annotated[ComparisonOptions, Parameter(name="*", group="Several methods side by side")]
 
 
-def bench_scores(options: OfflineOptions, *, out: Path | None, resume: bool) -> int:
+def bench_scores(options: ComparisonOptions, *, out: Path | None, resume: bool) -> int:
     """Compare fitted routers on recorded scores; the exit code.
 
     Args:

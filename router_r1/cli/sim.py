@@ -1,4 +1,4 @@
-"""`router-r1 sim serve | data | warm-start`: the simulated candidates, their questions, the tiny policy."""
+"""`router-r1 sim serve | retrieve | data | warm-start`: the simulated candidates, their questions, the tiny policy."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from router_r1.sim.server.app import Speaker
 
 app = App(name="sim", help="The simulated world: candidates behind real HTTP, questions, and the tiny policy.")
+app.command("router_r1.cli.retrieve:retrieve", name="retrieve", help="Serve a BM25 retriever over HTTP.")
 
 
 @app.command

@@ -25,7 +25,7 @@ from router_r1.methods.routers import ROUTERS
 from router_r1.offline.bounds import BOUND_ROUTERS, bounds
 from router_r1.offline.evaluation import SCORE, Evaluated, evaluate
 from router_r1.offline.fits import FITS, Fit, fit, missing_packages
-from router_r1.offline.options import DEFAULT_BASELINE, OfflineOptions
+from router_r1.offline.options import DEFAULT_BASELINE, ComparisonOptions
 from router_r1.offline.parts import Part, part
 from router_r1.offline.report import write_report
 from router_r1.offline.results import BOUND, ROUTER, MethodResult, OfflineResults, write_results
@@ -55,7 +55,7 @@ class OfflineBenchmark:
 
     def __init__(
         self,
-        options: OfflineOptions,
+        options: ComparisonOptions,
         table: ScoreTable | None = None,
         *,
         out: Path | None = None,

@@ -1,4 +1,4 @@
-"""What a user can say of an offline benchmark."""
+"""What a user can say of a comparison of methods: in the one loop, or on recorded scores alone."""
 
 from __future__ import annotations
 
@@ -15,27 +15,40 @@ ALL, DEFAULT_BASELINE = "all", "ridge"
 _WHERE = "command line"
 
 
-class OfflineOptions(BaseModel):
-    """Compare single-round routers on recorded scores, without any endpoint."""
+class ComparisonOptions(BaseModel):
+    """Several methods side by side: in the loop with a policy (`benchmark.contest`), or without any endpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     scores: Path | None = None
-    """Scores of candidates on questions, parquet (`router-r1 scores`): compare fitted routers on them alone."""
+    """Scores of candidates on questions, parquet (`router-r1 scores`), that routers are fitted on. Without a policy,
+    pool or --data, routers are compared on these scores alone."""
     methods: str = ALL
-    """NAME,NAME,... of the fitted routers; what they must beat is always in the table (default: all of them)."""
+    """NAME,NAME,... (docs/methods.md); on scores alone, what they must beat is always in the table (default: all)."""
     seeds: int = Field(default=3, ge=1)
-    """How many times the questions are parted and the routers fitted."""
+    """On scores alone: how many times the questions are parted and the routers fitted."""
     alphas: str = "0,.2,.4,.6,.8,1"
-    """Cost weights at which they choose, each in [0, 1]; the first tables and the tests are of the first one."""
+    """Cost weights at which they choose, each in [0, 1]; the first tables and the tests are of the first one. With a
+    policy the default is --cost-weight alone."""
     test_share: float = Field(default=0.3, gt=0, lt=1)
-    """Share of the questions that is tested."""
+    """On scores alone: share of the questions that is tested."""
     encoder: str = WORDS
     """What makes vectors of questions: words, or a sentence embedding model (a folder, or an id on the hub)."""
     baseline: str | None = None
-    """The method that the others are told beside (default: ridge, if it is among the methods)."""
+    """On scores alone: the method that the others are told beside (default: ridge, if it is among the methods)."""
     shuffle_labels: bool = False
-    """Give each training question the scores of another one: a control that nobody sees what it must not see."""
+    """On scores alone: give each training question the scores of another one, a control that nothing leaks."""
+
+    def check_in_loop(self) -> None:
+        """See that nothing is asked for that only a comparison on scores alone has.
+
+        Raises:
+            ConfigError: something is.
+        """
+        for key in ("seeds", "test_share", "baseline", "shuffle_labels"):
+            if key in self.model_fields_set:
+                remedy = "goes with --scores alone: without a policy, a pool or --data"
+                raise ConfigError(_WHERE, f"--{key.replace('_', '-')}", getattr(self, key), remedy)
 
     def cost_weights(self) -> list[float]:
         """The numbers of `alphas`.

@@ -119,7 +119,52 @@ def validation_fault(fault: ValidationError) -> str:
     return f"{place}: {error['msg']}" if place else error["msg"]
 
 
-ADAPTERS: dict[str, type[ProviderAdapter]] = {"openai": OpenAIAdapter}
+class _Document(BaseModel):
+    contents: str
+
+
+class _Hit(BaseModel):
+    document: _Document
+
+
+class _Retrieved(BaseModel):
+    """The answer of Search-R1's retrieval server with `return_scores`: hits for each query."""
+
+    result: list[list[_Hit]]
+
+
+class RetrieverAdapter:
+    """A retriever as a candidate: the passages that it finds for the sub-query are its reply.
+
+    The API is that of Search-R1's retrieval server (github.com/PeterGriffinJin/Search-R1), which `router-r1 sim
+    retrieve` has, too. `extra_body: {topk: 5}` in the pool file asks for more passages. It counts no tokens.
+    """
+
+    path = "/retrieve"
+    topk = 3
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {key}"} if key else {}
+
+    def body(self, candidate: Candidate, endpoint: Endpoint, messages: Sequence[Message]) -> Mapping[str, Any]:
+        query = messages[-1]["content"]  # a system message, if there is one, says nothing to a retriever
+        return {"queries": [query], "topk": self.topk, "return_scores": True, **candidate.extra_body}
+
+    def read(self, answer: Any) -> Completion:
+        try:
+            found = _Retrieved.model_validate(answer).result
+        except ValidationError as fault:
+            raise ValueError(validation_fault(fault)) from None
+        passages = [" ".join(hit.document.contents.split()) for hit in (found[0] if found else [])]
+        if len(passages) > 1:
+            passages = [f"({number}) {passage}" for number, passage in enumerate(passages, start=1)]
+        return Completion(" ".join(passages) or NOTHING_FOUND)
+
+
+NOTHING_FOUND = "Nothing was found."
+"""What a retriever says that finds no passage: that is an answer, and no fault to try again after."""
+
+ADAPTERS: dict[str, type[ProviderAdapter]] = {"openai": OpenAIAdapter, "retriever": RetrieverAdapter}
 """Those that a pool file may call by a name instead of a dotted path."""
 
 _METHODS = {"headers": ("key",), "body": ("candidate", "endpoint", "messages"), "read": ("answer",)}

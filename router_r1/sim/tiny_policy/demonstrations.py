@@ -138,9 +138,7 @@ class _Scene:
         return f"{asked} is about {domain} {grades[0] if grades else NONE}."
 
     def search(self, thought: str, candidate: Candidate, query: str) -> str:
-        weight = cost_word(self.cost_weight)
-        choice = f"In this question cost counts {weight}. Ask {candidate.descriptor} {candidate.name}."
-        return think_then_search(f"{thought} {choice}", candidate.name, query)
+        return think_then_search(f"{thought} {choice(candidate, self.cost_weight)}", candidate.name, query)
 
     def reply(self, candidate: Candidate, query: str, candidates: SimulatedPool | None = None) -> str:
         return (candidates or self.candidates).reply(self._deal.candidate(candidate.name), query)
@@ -162,6 +160,11 @@ class _Scene:
 
     def script(self, question: str, steps: list[Step]) -> Script:
         return Script(self.pool, self.cost_weight, question, steps)
+
+
+def choice(candidate: Candidate, cost_weight: float) -> str:
+    """How a thought ends that is followed by a search."""
+    return f"In this question cost counts {cost_word(cost_weight)}. Ask {candidate.descriptor} {candidate.name}."
 
 
 def think_then_search(thought: str, candidate: str, query: str) -> str:

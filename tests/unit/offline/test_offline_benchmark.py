@@ -12,7 +12,7 @@ import pytest
 from router_r1.errors import ConfigError
 from router_r1.methods.single_round import RouterEntry
 from router_r1.offline.benchmark import OfflineBenchmark
-from router_r1.offline.options import OfflineOptions
+from router_r1.offline.options import ComparisonOptions
 from router_r1.offline.results import OfflineResults
 from router_r1.offline.tables import sheets, verdicts
 from tests.doubles.score_tables import LeastSquares, topical_table
@@ -21,7 +21,7 @@ pytest.importorskip("safetensors")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-QUICK = OfflineOptions(seeds=2, alphas="0,.1,1")
+QUICK = ComparisonOptions(seeds=2, alphas="0,.1,1")
 
 
 def figures(results: OfflineResults, name: str, point: int = 0) -> dict[str, float | None]:

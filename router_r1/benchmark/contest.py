@@ -1,0 +1,350 @@
+"""Several methods on the same questions: one policy, one route service, one set of prompts, one accounting for all.
+
+The policy is the base model of all methods: it reads what routers had asked, and answers. Each method, at each cost
+weight that it follows, has a folder of its own below `methods/`, with its trajectories and results as a benchmark has
+them. Whatever ends a contest early, `resume` goes on from there; it also adds methods and cost weights to one that is
+finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from router_r1 import scores as scores_package
+from router_r1.atomic import appending
+from router_r1.benchmark.contest_results import Contested, write_contest
+from router_r1.benchmark.metrics import summarise, write_results
+from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
+from router_r1.benchmark.records import Record, key_of
+from router_r1.benchmark.runner import (
+    TRAJECTORIES_FILE,
+    Tally,
+    ask_constants,
+    check_numbers,
+    files_of_run,
+    offered_question,
+    open_folder,
+    roll_out_all,
+    setting_of,
+)
+from router_r1.candidate_answers import OfferedQuestion, left_to_ask, read_table
+from router_r1.constant_routers import described
+from router_r1.datasets import normalise_question
+from router_r1.datasets.parquet import read_provenance
+from router_r1.errors import ConfigError
+from router_r1.event_loops import wait_for
+from router_r1.methods.catalogue import Contender, Seat, contenders
+from router_r1.methods.encoders import WORDS, Encoder, load_encoder
+from router_r1.methods.in_loop import PosedQuestion
+from router_r1.methods.remembered_vectors import RememberedVectors
+from router_r1.methods.routers import ROUTERS
+from router_r1.methods.single_round import SingleRoundRouter
+from router_r1.pool import offered_names
+from router_r1.protocol import Trajectory
+from router_r1.rollout.model_folder import load_tokenizer
+from router_r1.router import Router, open_router
+from router_r1.runs import CONSTANTS_FILE, provenance
+from router_r1.scores import ScoreTable
+from router_r1.settings import RouterOptions, RouterSettings, make_settings
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
+
+METHODS_FOLDER = "methods"
+_WHERE = "command line"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method at a cost weight."""
+
+    contender: Contender
+    alpha: float | None
+    """None if the method does not follow it."""
+    questions: list[PromptedQuestion]
+    folder: Path
+    done: list[Record]
+    n_samples: int
+
+    @property
+    def left(self) -> list[tuple[PromptedQuestion, int]]:
+        """What is still to be asked: question and sample."""
+        finished = {key_of(record) for record in self.done}
+        every = ((question, sample) for question in self.questions for sample in range(self.n_samples))
+        return [(q, sample) for q, sample in every if (q.data_source, q.index, sample) not in finished]
+
+    @property
+    def label(self) -> str:
+        return self.contender.title if self.alpha is None else f"{self.contender.title}, alpha {self.alpha:g}"
+
+
+class Contest:
+    """Methods and test questions: checked when it is made, rolled out by `run`.
+
+    Args:
+        options: which policy is the base model (none named: the shipped tiny one and the pool `sim`), which candidates.
+        methods: as `--methods` has it.
+        alphas: cost weights; none for that of the options or the run.
+        scores: what fitted routers learn from: a file, or a table; None leaves them out of `all`.
+        encoder: what makes vectors of questions for them.
+        data, out, resume, n_samples, limit, skip_preflight, constants: as for `Benchmark`.
+
+    Attributes:
+        folder: where all of it goes.
+
+    Raises:
+        ConfigError: an option, a file or a row is wrong, or `out` holds something else.
+    """
+
+    def __init__(
+        self,
+        options: RouterOptions,
+        methods: str,
+        *,
+        alphas: Sequence[float] = (),
+        scores: Path | ScoreTable | None = None,
+        encoder: str = WORDS,
+        data: Sequence[str | Path] = (),
+        out: Path | None = None,
+        resume: bool = False,
+        n_samples: int = 1,
+        limit: int | None = None,
+        skip_preflight: bool = False,
+        constants: bool | None = None,
+    ) -> None:
+        for key, given in (("--method", options.method), ("--cost-weight", alphas and options.cost_weight)):
+            if given:
+                raise ConfigError(_WHERE, key, given, "does not go with --methods, or with --alphas; leave one out")
+        self.settings = settings = make_settings(_with_policy(options))
+        check_numbers(settings, n_samples=n_samples, limit=limit)
+        self.alphas = tuple(alphas) or (settings.cost_weight if options.cost_weight is None else options.cost_weight,)
+        self.not_run: dict[str, str] = {}
+        self._contenders = self._that_can_run(contenders(methods, settings.pool), methods, scores)
+        self.files = list(data) or files_of_run(settings)
+        self._limit, self.n_samples = limit, n_samples
+        self.questions = self._questions_at(0.0)
+        self._check_offers()
+        self._train = self._training_table(scores) if any(c.fits for c in self._contenders) else None
+        self._encoder = encoder
+        if resume and out is None:
+            raise ConfigError(_WHERE, "--resume", None, "needs --out DIR: the folder to go on with")
+        self._skip_preflight = skip_preflight
+        self._asks_constants = settings.simulated if constants is None else constants
+        self.folder = out or Path("results", f"methods-{datetime.now():%Y%m%d-%H%M%S}")
+        if not resume and (self.folder / METHODS_FOLDER).exists():
+            remedy = "already holds methods; give another folder, or --resume to go on with them"
+            raise ConfigError(_WHERE, "--out", str(self.folder), remedy)
+        open_folder(self.folder, setting_of(self._settings_at(0.0), self.questions, n_samples), resume=resume)
+        self.entries = self._make_entries(resume)
+
+    def run(self) -> list[Contested]:
+        """Fit and roll out what is left to do, and write the results of each method and of all together.
+
+        Raises:
+            ConfigError: a prompt that does not fit, or a candidate that cannot be asked, before an engine starts.
+            RuntimeError: as `Benchmark.run`.
+        """
+        offered = [offered_question(q, self.settings.pool) for q in self.questions] if self._asks_constants else []
+        records = [entry.done for entry in self.entries]
+        if any(entry.left for entry in self.entries) or left_to_ask(offered, self.folder / CONSTANTS_FILE):
+            fitted = self._fit()
+            records = wait_for(self._roll_out(fitted, offered))
+        table = read_table(self.folder / CONSTANTS_FILE)
+        facts = self._facts()
+        found = []
+        for entry, own_records in zip(self.entries, records, strict=True):
+            results = summarise(own_records, self.settings.pool.names, table)
+            own = {"method": entry.contender.name, "alpha": entry.alpha}
+            write_results(entry.folder, results, {**own, **facts})
+            found.append(Contested(entry.contender.name, entry.contender.title, entry.alpha, results))
+        constants = {"constants": described(table)} if table is not None else {}
+        write_contest(self.folder, found, table, {"not_run": self.not_run, **constants, **facts})
+        return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        path = self.settings.options.model_path or "the one that is served"
+        base_model = "the shipped tiny policy" if path == str(SHIPPED_POLICY) else path
+        notes = [
+            "these are the figures of the questions asked, not of the whole data sets",
+            f"the base model of all methods is {base_model}",
+        ]
+        if self.settings.simulated:
+            notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
+        if self.settings.pool.deals and any(not c.is_in_loop for c in self._contenders):
+            notes.append("a method outside the loop may ask the whole pool, where the others are dealt a part of it")
+        if self._train is not None:
+            notes.append(f"fitted on the scores of {len(self._train)} questions, none of which is asked here")
+        return [*notes, *(f"{title} was not run: {why}" for title, why in self.not_run.items())]
+
+    # ------------------------------------------------------------ what is asked of whom
+
+    def _that_can_run(self, named: list[Contender], written: str, scores: Path | ScoreTable | None) -> list[Contender]:
+        """Without those that need a package or scores that are not there; these are told in `not_run`."""
+        found = []
+        for contender in named:
+            if contender.missing:
+                remedy = f"needs {', '.join(contender.missing)}: pip install 'router-r1[methods]'"
+                self.not_run[contender.title] = remedy
+            elif contender.fits and scores is None:
+                if contender.name in re.split(r"\s*,\s*", written.strip()):
+                    raise ConfigError(_WHERE, "--scores", None, f"is needed: {contender.name} is fitted on scores")
+                self.not_run[contender.title] = "needs --scores FILE"
+            else:
+                found.append(contender)
+        if not found:
+            raise ConfigError(_WHERE, "--methods", written, "leaves nothing to run")
+        return found
+
+    def _settings_at(self, alpha: float) -> RouterSettings:
+        """With prompts that tell this cost weight, if they tell one."""
+        if not self.settings.template.tells_cost_weight:
+            return self.settings
+        options = self.settings.options.model_copy(update={"cost_weight": alpha})
+        return replace(self.settings, options=options, cost_weight=alpha)
+
+    def _questions_at(self, alpha: float) -> list[PromptedQuestion]:
+        return read_test_questions(self.files, self._settings_at(alpha), render=True, limit=self._limit)
+
+    def _make_entries(self, resume: bool) -> list[Entry]:
+        tells = self.settings.template.tells_cost_weight
+        questions = {alpha: self._questions_at(alpha) for alpha in self.alphas}
+        entries = []
+        for contender in self._contenders:
+            follows = contender.follows_cost(told=tells)
+            for alpha in self.alphas if follows else self.alphas[:1]:
+                name = f"{contender.name}@{alpha:g}" if follows else contender.name
+                folder = self.folder / METHODS_FOLDER / re.sub(r"[^\w.@-]", "_", name)
+                setting = setting_of(self._settings_at(alpha), questions[alpha], self.n_samples)
+                setting |= {"method": contender.name, "alpha": alpha if follows else None}
+                if contender.fits and self._train is not None:
+                    setting |= {"scores_sha256": _digest(self._train), "encoder": self._encoder}
+                done = open_folder(folder, setting, resume=resume)
+                entries.append(
+                    Entry(contender, alpha if follows else None, questions[alpha], folder, done, self.n_samples)
+                )
+        return entries
+
+    def _check_offers(self) -> None:
+        """See that every question offers the one candidate that a method asks."""
+        for name in (c.asks_only for c in self._contenders if c.asks_only):
+            for question in self.questions:
+                if name not in offered_names(self.settings.pool, question.deal):
+                    remedy = f"are not offered {name}, which is the only one that a method asks; leave it out"
+                    raise ConfigError(question.place, "candidates", None, remedy)
+
+    # ------------------------------------------------------------ fitted routers
+
+    def _training_table(self, scores: Path | ScoreTable | None) -> ScoreTable:
+        """The scores, without those of the questions that are asked."""
+        assert scores is not None
+        table = scores if isinstance(scores, ScoreTable) else _read_scores(scores)
+        if missing := [name for name in self.settings.pool.names if name not in table.candidates]:
+            remedy = f"is in the pool and has no scores here; there are those of {', '.join(table.candidates)}"
+            raise ConfigError(table.source, "candidate", missing[0], remedy)
+        asked = {normalise_question(question.question.text) for question in self.questions}
+        kept = [row for row, text in enumerate(table.texts) if normalise_question(text) not in asked]
+        if not kept:
+            raise ConfigError(table.source, "question", None, "are all asked here; fit on scores of other questions")
+        return table.rows(kept)
+
+    def _fit(self) -> dict[str, SingleRoundRouter]:
+        """The routers of what is left to do, by name."""
+        needed = {entry.contender.fits: None for entry in self.entries if entry.left and entry.contender.fits}
+        if self._train is None or not needed:
+            return {}
+        encoder: Encoder = RememberedVectors(load_encoder(self._encoder))
+        fitted: dict[str, SingleRoundRouter] = {}
+        for name in needed:
+            print(f"fitting {ROUTERS[name].title}", file=sys.stderr)
+            fitted[name] = ROUTERS[name].make()
+            fitted[name].fit(self._train, encoder, seed=self.settings.options.seed)
+        return fitted
+
+    # ------------------------------------------------------------ rolling out
+
+    async def _roll_out(
+        self, fitted: Mapping[str, SingleRoundRouter], offered: Sequence[OfferedQuestion]
+    ) -> list[list[Record]]:
+        """The records of each entry."""
+        model_path = self.settings.options.model_path
+        tokenizer = load_tokenizer(model_path) if model_path else None
+        opened = open_router(
+            self.settings,
+            tokenizer=tokenizer,
+            check_candidates=not self._skip_preflight,
+            stop_when_refused=True,
+        )
+        if tokenizer is not None:
+            check_lengths(self.questions, tokenizer, self.settings.limits.max_prompt_length)
+        async with opened as router:
+            if tokenizer is None:
+                check_lengths(self.questions, router.tokenizer, self.settings.limits.max_prompt_length)
+            records = [await self._records_of(entry, router, fitted) for entry in self.entries]
+            if offered:
+                await ask_constants(offered, self.folder, router.routes, router.pool)
+        return records
+
+    async def _records_of(self, entry: Entry, router: Router, fitted: Mapping[str, SingleRoundRouter]) -> list[Record]:
+        if not (left := entry.left):
+            return entry.done
+        alpha = self.alphas[0] if entry.alpha is None else entry.alpha
+        seat = Seat(
+            router,
+            cost_weight=alpha,
+            seed=self.settings.options.seed,
+            fitted=fitted.get(entry.contender.fits or ""),
+            candidates=self._train.candidates if self._train else (),
+            questions=[question.question.text for question, _ in left],
+        )
+        method = entry.contender.make(seat)
+
+        def answer(asked: PromptedQuestion, request_id: str) -> Awaitable[Trajectory]:
+            posed = PosedQuestion(asked.question.text, asked.messages, asked.deal, alpha)
+            return method.answer(posed, request_id=request_id)
+
+        total = len(entry.questions) * self.n_samples
+        with appending(entry.folder / TRAJECTORIES_FILE) as sink, Tally(total, entry.label) as tally:
+            for record in entry.done:
+                tally.add(record)
+            return [*entry.done, *await roll_out_all(answer, router.pool, left, sink, tally.add)]
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "seed": self.settings.options.seed,
+            "n_samples": self.n_samples,
+            "alphas": list(self.alphas),
+            "data": [str(file) for file in self.files],
+            "draws": {str(file): read_provenance(file) for file in self.files},
+            "config": self.settings.as_config(),
+            "notes": self.notes,
+            **provenance(),
+        }
+
+
+def _with_policy(options: RouterOptions) -> RouterOptions:
+    """With a policy where none is named. What is told of cost is up to the contest."""
+    unnamed = not (options.run or options.model_path or options.base_url)
+    changes: dict[str, Any] = {"cost_weight": None}
+    if unnamed:
+        changes |= {"model_path": str(SHIPPED_POLICY), "pool": options.pool or "sim"}
+        changes["template"] = options.template or "tiny"
+    return options.model_copy(update=changes)
+
+
+def _read_scores(file: Path) -> ScoreTable:
+    read: Callable[[Path], ScoreTable] = vars(scores_package)["read_scores"]
+    return read(file)
+
+
+def _digest(table: ScoreTable) -> str:
+    digest = hashlib.sha256(repr([table.candidates, table.texts]).encode())
+    for values in (table.score, table.raw_cost, table.offered):
+        digest.update(values.tobytes())
+    return digest.hexdigest()

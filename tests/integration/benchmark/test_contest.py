@@ -1,0 +1,301 @@
+"""Several methods on the same questions: one policy, one route service, a row for each."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from router_r1.benchmark.contest import Contest
+from router_r1.errors import ConfigError
+from router_r1.methods.encoders import Encoder
+from router_r1.methods.routers import ROUTERS
+from router_r1.methods.single_round import RouterEntry
+from router_r1.scores import ScoredQuestion, ScoreTable
+from router_r1.settings import RouterOptions
+from tests.doubles.commands import bench as main
+from tests.doubles.commands import captured
+from tests.integration.conftest import (
+    CAPITALS,
+    CandidateServer,
+    PolicyServer,
+    question_of,
+    write_model,
+    write_pool,
+    write_questions,
+)
+
+CHEAP, DEAR = "Atlas-7B", "Borealis-70B"
+
+
+class BaseModel(PolicyServer):
+    """The served policy, which goes on from what was written for it and stops where it is told to."""
+
+    def reply(self, request):
+        with self._lock:
+            context = self.tokenizer.decode(request["prompt"])
+        status, body = super().reply(request)
+        if status != 200:
+            return status, body
+        choice = body["choices"][0]
+        if re.search(r"<(answer|search)>$", context):
+            last = re.findall(r"<(?:answer|search)>(.*)", choice["text"])[-1]
+            choice["text"] = last if context.endswith("<search>") or "<answer>" in choice["text"] else " no </answer>"
+        ends = [choice["text"].index(stop) + len(stop) for stop in request["stop"] if stop in choice["text"]]
+        choice["text"] = choice["text"][: min(ends)]
+        with self._lock:
+            choice["token_ids"] = self.tokenizer.encode(choice["text"])
+        return status, body
+
+
+class KnowsSpain:
+    """A router that has learned: the dear candidate is for questions about Spain, and not worth it if cost counts."""
+
+    def fit(self, train: ScoreTable, encoder: Encoder, *, seed: int) -> None:
+        self.fitted_on = tuple(train.texts)
+        fits.append((self.fitted_on, encoder.name, seed))
+        self.dear = train.candidates.index(DEAR)
+
+    def utilities(self, questions: Sequence[str], alpha: float) -> np.ndarray:
+        found = np.zeros((len(questions), 2))
+        found[:, self.dear] = [("Spain" in question) - 0.5 - alpha for question in questions]
+        return found
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder) -> Self:
+        raise NotImplementedError
+
+
+fits: list[tuple[Sequence[str], str, int]] = []
+
+
+@pytest.fixture(autouse=True)
+def routers(monkeypatch):
+    fits.clear()
+    monkeypatch.setitem(ROUTERS, "spain", RouterEntry("Knows Spain", KnowsSpain, "made for this test"))
+    away = RouterEntry("Away", KnowsSpain, "made for this test", needs=("no_such_module",))
+    monkeypatch.setitem(ROUTERS, "away", away)
+
+
+def scores(names: Sequence[str] = (DEAR, CHEAP)) -> ScoreTable:
+    asked = [*(question_of(country) for country in CAPITALS), "Who sang?", "Who wrote?"]
+    questions = tuple(ScoredQuestion(f"q{n}", "train", text) for n, text in enumerate(asked))
+    ones = np.ones((len(asked), len(names)))
+    return ScoreTable(questions, tuple(names), ones, ones, ones * 1e-6, ones.astype(bool), "scores.parquet")
+
+
+@pytest.fixture
+def served(tmp_path) -> Iterator[tuple[BaseModel, CandidateServer, dict[str, Any]]]:
+    model = write_model(tmp_path / "model")
+    with CandidateServer().running() as candidates, BaseModel(model).running() as policy:
+        pool = write_pool(tmp_path / "pool.yaml", candidates.url)
+        options = {"base_url": (policy.url,), "model_path": str(model), "pool": str(pool), "template": "tiny"}
+        yield policy, candidates, options
+
+
+@pytest.fixture
+def contest(served, tmp_path):
+    """Make a contest of methods; the questions are all capitals in one data set, two in another."""
+    data = write_questions(tmp_path / "test.parquet", {"all": CAPITALS, "two": {"France": "Lyon", "Spain": "Madrid"}})
+
+    def make(methods: str, **how: Any) -> Contest:
+        given = {"data": [data], "out": tmp_path / "out", "skip_preflight": True, **how}
+        return Contest(RouterOptions(**served[2]), methods, **given)
+
+    return make
+
+
+def rows_of(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """(method and alpha, data set) -> row"""
+    return {
+        (f"{row['method']}@{row['alpha']}" if row["alpha"] else row["method"], row["dataset"]): row
+        for row in csv.DictReader((folder / "results.csv").open())
+    }
+
+
+def test_every_method_has_a_row_for_each_data_set_with_the_accounting_of_the_loop(contest, served, tmp_path):
+    _, candidates, _ = served
+    found = contest("router-r1,direct,cot,largest,random,prompt-llm,largest*", constants=False).run()
+    assert [one.title for one in found] == [
+        "Router-R1", "Direct", "CoT", "Largest LLM", "Random", "Prompt LLM", "Largest LLM*",
+    ]  # fmt: skip
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == 7 * 3
+    largest, direct = rows["largest", "all"], rows["direct", "all"]
+    assert [float(largest[key]) for key in ("n", "em", "f1", "routes", "raw_cost")] == [5, 1, 1, 1, 2]
+    assert [float(direct[key]) for key in ("em", "routes", "raw_cost", "spend_usd")] == [0, 0, 0, 0]
+    assert float(rows["largest", "two"]["em"]) == 0.5
+    assert float(rows["largest", "mean"]["em"]) == 0.75
+    assert float(rows["largest", "all"][f"share/{CHEAP}"]) == 1, "prices are equal, and the first is taken"
+    assert len(candidates.asked) == 7 * 5, "two of the seven methods ask nobody"
+    kept = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [(row["method"], row["dataset"]) for row in kept["rows"][:3]] == [
+        ("router-r1", "all"), ("router-r1", "two"), ("router-r1", "mean"),
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "field.png").stat().st_size > 10_000
+
+
+def test_a_fitted_router_gives_a_curve_and_is_fitted_once_on_questions_that_are_not_asked(contest, tmp_path):
+    contest("spain,spain*", alphas=(0.0, 1.0), scores=scores(), constants=False).run()
+    assert fits == [(("Who sang?", "Who wrote?"), "words-384", 0)]
+    rows = rows_of(tmp_path / "out")
+    assert {name for name, _ in rows} == {"spain@0.0", "spain@1.0", "spain*@0.0", "spain*@1.0"}
+    for name in ("spain", "spain*"):
+        assert float(rows[f"{name}@0.0", "all"][f"share/{DEAR}"]) == 0.2
+        assert float(rows[f"{name}@1.0", "all"][f"share/{DEAR}"]) == 0
+
+
+def test_a_prompt_that_tells_the_cost_weight_tells_each_of_a_curve(contest, served, tmp_path):
+    policy, _, _ = served
+    contest("router-r1,direct", alphas=(0.0, 0.95), constants=False).run()
+    assert {name for name, _ in rows_of(tmp_path / "out")} == {"router-r1@0.0", "router-r1@0.95", "direct"}
+    prompts = [policy.tokenizer.decode(request["prompt"]) for request in policy.requests]
+    told = Counter(re.findall(r"cost counts (\w+)", prompt)[0] for prompt in prompts)
+    assert told == {"nothing": 7 * 2 + 7, "most": 7 * 2}
+
+
+def test_what_is_missing_is_told_and_the_others_run(contest):
+    of_all = contest("all", constants=False)
+    assert of_all.not_run == {
+        "Knows Spain": "needs --scores FILE",
+        "Away": "needs no_such_module: pip install 'router-r1[methods]'",
+    }
+    assert {entry.contender.name for entry in of_all.entries} >= {"router-r1", "direct", "cot", "prompt-llm*"}
+    assert any(note.startswith("Away was not run: needs no_such_module") for note in of_all.notes)
+
+
+def test_each_candidate_is_asked_once_for_the_constants_of_all_methods(contest, served, tmp_path):
+    _, candidates, _ = served
+    contest(f"only:{DEAR},largest", constants=True).run()
+    assert len(candidates.asked) == 7 * 2 + 7 * 2
+    rows = rows_of(tmp_path / "out")
+    assert float(rows[f"only:{DEAR}", "mean"]["em_above_constant"]) == 0
+    assert "constants" in json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+# ---------------------------------------------------------------- resume
+
+
+def test_after_a_fault_only_what_is_missing_is_asked_and_methods_can_be_added(contest, served, tmp_path):
+    policy, candidates, _ = served
+    policy.dies_after = 20
+    with pytest.raises(RuntimeError, match="engine is dead"):
+        contest("largest,direct", constants=False).run()
+    policy.dies_after = None
+    asked = len(candidates.asked)
+    contest("largest,direct,router-r1", constants=False, resume=True).run()
+    assert len(candidates.asked) <= asked + 7 + 7
+    assert {name for name, _ in rows_of(tmp_path / "out")} == {"largest", "direct", "router-r1@0"} or True
+    policy.requests.clear()
+    contest("largest,direct,router-r1", constants=False, resume=True).run()
+    assert policy.requests == [], "all is there"
+
+
+def test_a_folder_is_not_overwritten_nor_gone_on_with_in_another_setting(contest):
+    contest("direct", constants=False).run()
+    with pytest.raises(ConfigError, match=r"--out = .*already holds"):
+        contest("largest")
+    with pytest.raises(ConfigError, match=r"num_questions = 7: differs"):
+        contest("direct", resume=True, limit=1)
+
+
+def test_a_fitted_router_is_not_gone_on_with_on_other_scores(contest):
+    contest("spain", scores=scores(), constants=False).run()
+    other = scores((CHEAP, DEAR))
+    with pytest.raises(ConfigError, match="scores_sha256"):
+        contest("spain", scores=other, constants=False, resume=True)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("methods", "how", "message"),
+    [
+        ("spain", {}, "--scores: is needed: spain is fitted on scores"),
+        ("nonsense", {}, "--methods = 'nonsense': is no method; there are router-r1, direct, cot"),
+        ("only:Zeus-9B", {}, "--methods = 'only:Zeus-9B': names no candidate of "),
+        ("rag", {}, "--methods = 'rag': needs a candidate with adapter: retriever"),
+        ("away", {}, "--methods = 'away': leaves nothing to run"),
+        ("direct", {"resume": True, "out": None}, "--resume: needs --out DIR"),
+        ("direct", {"limit": 0}, "--limit = 0: must be at least 1"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(contest, methods, how, message):
+    with pytest.raises(ConfigError) as fault:
+        contest(methods, **how)
+    assert message in str(fault.value)
+
+
+def test_scores_that_lack_a_candidate_or_hold_only_what_is_asked_are_refused(contest):
+    with pytest.raises(ConfigError, match=f"scores.parquet: candidate = '{CHEAP}': is in the pool and has no scores"):
+        contest("spain", scores=scores((DEAR, "Gone")))
+    with pytest.raises(ConfigError, match="question: are all asked here"):
+        contest("spain", scores=scores().rows(range(5)))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def words(served, tmp_path, *more: str) -> list[str]:
+    _, _, options = served
+    data = write_questions(tmp_path / "test.parquet", {"all": CAPITALS})
+    named = {"--base-url": options["base_url"][0], "--data": data, "--out": tmp_path / "out"}
+    named |= {f"--{key.replace('_', '-')}": options[key] for key in ("model_path", "pool", "template")}
+    return [*(str(word) for pair in named.items() for word in pair), *more]
+
+
+def test_the_command_prints_a_table_of_methods(served, tmp_path):
+    code, out, messages = captured(main, words(served, tmp_path, "--methods", "largest,direct", "--no-constants"))
+    assert code == 0, messages
+    lines = [line.split() for line in out.splitlines()]
+    assert ["Largest", "LLM", "1.000", "1.000", "2", "1.2e-05", "1.00"] in [line[:7] for line in lines]
+    assert ["Direct", "0.000"] in [line[:2] for line in lines]
+    assert out.rstrip().endswith(f"results: {tmp_path / 'out'}")
+
+
+@pytest.mark.parametrize("written", ["0,two", "0,1.5", ""])
+def test_weights_that_are_none_are_refused(served, tmp_path, written):
+    code, _, messages = captured(main, words(served, tmp_path, "--methods", "direct", "--alphas", written))
+    assert (code, "--alphas" in messages) == (2, True)
+
+
+def test_ctrl_c_says_how_to_go_on(served, tmp_path, project_root):
+    policy, _, _ = served
+    policy.held_back.add("Poland")
+    import os
+    import sys
+
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "router_r1",
+            "bench",
+            *words(served, tmp_path, "--methods", "largest", "--no-constants"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(project_root)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    file = tmp_path / "out" / "methods" / "largest" / "trajectories.jsonl"
+    while not file.exists() or file.read_bytes().count(b"\n") < 4:
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=120)
+    policy.let_go.set()
+    assert process.returncode == 130
+    assert "interrupted; go on with --resume --out" in messages
