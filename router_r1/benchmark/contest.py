@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from router_r1 import scores as scores_package
 from router_r1.atomic import appending
 from router_r1.benchmark.contest_results import Contested, write_contest
 from router_r1.benchmark.metrics import summarise, write_results
@@ -43,15 +42,15 @@ from router_r1.event_loops import wait_for
 from router_r1.methods.catalogue import Contender, Seat, contenders
 from router_r1.methods.encoders import WORDS, Encoder, load_encoder
 from router_r1.methods.in_loop import PosedQuestion
-from router_r1.methods.remembered_vectors import RememberedVectors
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import SingleRoundRouter
+from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.pool import offered_names
 from router_r1.protocol import Trajectory
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import Router, open_router
 from router_r1.runs import CONSTANTS_FILE, provenance
-from router_r1.scores import ScoreTable
+from router_r1.scores import ScoreTable, read_scores
 from router_r1.settings import RouterOptions, RouterSettings, make_settings
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 
@@ -244,7 +243,7 @@ class Contest:
     def _training_table(self, scores: Path | ScoreTable | None) -> ScoreTable:
         """The scores, without those of the questions that are asked."""
         assert scores is not None
-        table = scores if isinstance(scores, ScoreTable) else _read_scores(scores)
+        table = scores if isinstance(scores, ScoreTable) else read_scores(scores)
         if missing := [name for name in self.settings.pool.names if name not in table.candidates]:
             remedy = f"is in the pool and has no scores here; there are those of {', '.join(table.candidates)}"
             raise ConfigError(table.source, "candidate", missing[0], remedy)
@@ -259,7 +258,8 @@ class Contest:
         needed = {entry.contender.fits: None for entry in self.entries if entry.left and entry.contender.fits}
         if self._train is None or not needed:
             return {}
-        encoder: Encoder = RememberedVectors(load_encoder(self._encoder))
+        asked = [question.question.text for question in self.questions]
+        encoder: Encoder = KnownVectors(load_encoder(self._encoder), [*self._train.texts, *asked], vectors_folder())
         fitted: dict[str, SingleRoundRouter] = {}
         for name in needed:
             print(f"fitting {ROUTERS[name].title}", file=sys.stderr)
@@ -336,11 +336,6 @@ def _with_policy(options: RouterOptions) -> RouterOptions:
         changes |= {"model_path": str(SHIPPED_POLICY), "pool": options.pool or "sim"}
         changes["template"] = options.template or "tiny"
     return options.model_copy(update=changes)
-
-
-def _read_scores(file: Path) -> ScoreTable:
-    read: Callable[[Path], ScoreTable] = vars(scores_package)["read_scores"]
-    return read(file)
 
 
 def _digest(table: ScoreTable) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.errors import ConfigError
 from router_r1.methods.encoders import load_encoder
 from router_r1.methods.routers import ROUTERS
+from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.offline.bounds import BOUND_ROUTERS, bounds
 from router_r1.offline.evaluation import SCORE, Evaluated, evaluate
 from router_r1.offline.fits import FITS, Fit, fit, missing_packages
@@ -29,10 +29,9 @@ from router_r1.offline.options import DEFAULT_BASELINE, ComparisonOptions
 from router_r1.offline.parts import Part, part
 from router_r1.offline.report import write_report
 from router_r1.offline.results import BOUND, ROUTER, MethodResult, OfflineResults, write_results
-from router_r1.offline.vectors import KnownVectors, vectors_folder
 from router_r1.offline.yardsticks import Yardstick
 from router_r1.runs import provenance
-from router_r1.scores import ScoreTable
+from router_r1.scores import ScoreTable, read_scores
 
 SETTING_FILE = "setting.json"
 
@@ -188,10 +187,7 @@ class OfflineBenchmark:
 def _read(file: Path | None) -> ScoreTable:
     if file is None:
         raise ConfigError("command line", "--scores", None, "is needed: a file of scores")
-    from router_r1 import scores
-
-    read: Callable[[Path], ScoreTable] = vars(scores)["read_scores"]
-    return read(file)
+    return read_scores(file)
 
 
 def _open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> None:

@@ -21,11 +21,11 @@ def vectors_folder() -> Path:
 
 
 class KnownVectors:
-    """An encoder that knows the vectors of some texts, and asks the real one for others.
+    """An encoder that encodes each text once: it knows the vectors of some, and remembers those of others.
 
     Args:
         encoder: the real one.
-        texts: what it will be asked for.
+        texts: most of what it will be asked for.
         folder: where the vectors are kept, in a file for each encoder and set of texts.
 
     Attributes:
@@ -43,14 +43,13 @@ class KnownVectors:
             content = io.BytesIO()
             np.save(content, vectors, allow_pickle=False)
             write_bytes(file, content.getvalue())
-        self._vectors = vectors
-        self._row_of = {text: row for row, text in enumerate(distinct)}
+        self._vectors = dict(zip(distinct, vectors, strict=True))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """As `Encoder.encode`."""
-        if not all(text in self._row_of for text in texts):
-            return self._encoder.encode(texts)
-        return np.asarray(self._vectors[[self._row_of[text] for text in texts]])
+        if new := list(dict.fromkeys(text for text in texts if text not in self._vectors)):
+            self._vectors.update(zip(new, self._encoder.encode(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
 
 
 def _read(file: Path, num_texts: int) -> np.ndarray | None:
