@@ -170,26 +170,24 @@ class Collection:
 
     def _open(self, setting: dict[str, Any], resume: bool) -> None:
         """Take up what an earlier attempt left, if that is wanted and it depends on the same."""
-        there = next((file for file in (self.answers_file, self.setting_file, self.out) if file.exists()), None)
-        if there is not None and not resume:
-            remedy = f"there is {there.name} already; give another file, or --resume to go on with it"
-            raise ConfigError("command line", "--out", str(self.out), remedy)
-        if self.setting_file.exists():
-            before = json.loads(self.setting_file.read_text(encoding="utf-8"))
-            for key, value in json.loads(json.dumps(setting)).items():
-                if before.get(key) != value:
-                    remedy = (
-                        f"{key} differs from this command's; --resume goes on with the same questions and candidates"
-                    )
-                    raise ConfigError(self.setting_file, "", None, remedy)
-        elif there is not None:
-            remedy = f"there is {there.name}, but not what it depends on ({self.setting_file.name}); give another file"
-            raise ConfigError("command line", "--resume", str(self.out), remedy)
-        else:
+        there = next((file for file in (self.answers_file, self.out) if file.exists()), None)
+        if there is None:
             try:
                 write_text(self.setting_file, json.dumps(setting, indent=2, ensure_ascii=False) + "\n")
             except OSError as fault:
                 raise ConfigError("command line", "--out", str(self.out), f"cannot be made: {fault.strerror}") from None
+            return
+        if not resume:
+            remedy = f"there is {there.name} already; give another file, or --resume to go on with it"
+            raise ConfigError("command line", "--out", str(self.out), remedy)
+        if not self.setting_file.exists():
+            remedy = f"there is {there.name}, but not what it depends on ({self.setting_file.name}); give another file"
+            raise ConfigError("command line", "--resume", str(self.out), remedy)
+        before = json.loads(self.setting_file.read_text(encoding="utf-8"))
+        for key, value in json.loads(json.dumps(setting)).items():
+            if before.get(key) != value:
+                remedy = f"{key} differs from this command's; --resume goes on with the same questions and candidates"
+                raise ConfigError(self.setting_file, "", None, remedy)
 
     def _facts(self) -> dict[str, Any]:
         candidates = self.pool.candidates

@@ -154,6 +154,15 @@ def test_what_is_there_is_neither_overwritten_nor_gone_on_with_unasked(collect, 
     assert (code, "questions_sha256 differs" in messages) == (ExitCode.REFUSED, True)
 
 
+def test_an_attempt_that_asked_nobody_is_not_in_the_way(collect, candidates):
+    candidates.refuses_after = -1
+    code, _, messages = collect()
+    assert (code, candidates.asked) == (ExitCode.REFUSED, []), messages
+
+    candidates.refuses_after = None
+    assert collect()[0] == ExitCode.DONE
+
+
 def test_without_a_pool_it_is_asked_for(capfd, data):
     assert main(["scores", "collect", "--data", str(data), "--out", "scores.parquet"]) == ExitCode.REFUSED
     assert "--pool: is needed: it says whom to ask" in capfd.readouterr().err
