@@ -71,7 +71,6 @@ def test_after_ctrl_c_it_says_how_to_go_on(scores, tmp_path, capfd, monkeypatch)
     ("typed", "message"),
     [
         (["--seeds", "2"], "error: command line: --scores: is needed"),
-        (["--scores", "missing.parquet"], "missing.parquet"),
         (["--scores", "missing.parquet", "--seeds", "0"], "--seeds"),
         (["--scores", "missing.parquet", "--test-share", "1"], "--test-share"),
     ],
@@ -81,3 +80,8 @@ def test_what_is_wrong_is_told_in_one_line(typed, message, capfd):
     told = capfd.readouterr().err.strip()
     assert message in told
     assert "\n" not in told
+
+
+def test_a_file_that_is_not_there_is_told(scores, capfd):
+    assert bench(["--scores", f"{scores}.gone"]) == ExitCode.REFUSED
+    assert "scores.parquet.gone" in capfd.readouterr().err
