@@ -2,6 +2,7 @@
 # Benchmark a trained router on test sets: EM, F1, cost and routes per data set and over all, greedy by default.
 #
 #   bash test.sh [--run NAME | --model-path DIR | --base-url URL...] [--data FILE...] [--pool FILE] [--out DIR] [--resume] [--help]
+#   bash test.sh --scores FILE [--methods ridge,knn] [--seeds 3] [--out DIR] [--help]   fitted routers on recorded scores alone
 #   bash test.sh compare RUN RUN... [--paper qwen]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
