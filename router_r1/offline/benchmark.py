@@ -102,8 +102,8 @@ class OfflineBenchmark:
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
         notes = [
-            "cost is raw cost, micro-USD of output for a question; what the two bounds marked * ask they know from the "
-            "scores of the test questions"
+            "cost is raw cost, micro-USD of output for a question",
+            "what is marked * knows what no router is told: the test questions' scores, or their data sets",
         ]
         if self.options.shuffle_labels:
             control = "a control: each training question has the scores of another one, so that nothing can be learned"
@@ -144,7 +144,7 @@ class OfflineBenchmark:
     def _rows(self, evaluated: dict[str, Evaluated], fits: dict[str, list[Fit]]) -> list[MethodResult]:
         """Bounds, then routers, the best first."""
         rows = [
-            MethodResult(name, bound.title, BOUND, evaluated[name], sees_test=bound.sees_test)
+            MethodResult(name, bound.title, BOUND, evaluated[name], privileged=bound.privileged)
             for name, bound in self.bounds.items()
         ]
         for name, own in fits.items():

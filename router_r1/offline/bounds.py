@@ -29,8 +29,8 @@ class Bound:
 
     title: str
     choose: Choose
-    sees_test: bool = False
-    """It knows the scores of the test questions."""
+    privileged: bool = False
+    """It knows what no router is told: the test questions' scores, or their data sets."""
 
 
 BOUND_ROUTERS = ("random", "best-constant", "cheapest", "dearest", "per-data-set")
@@ -42,9 +42,9 @@ def bounds(candidates: Sequence[str]) -> dict[str, Bound]:
     """The other bounds of a pool, by name."""
     return {
         **{f"{ALONE}{name}": Bound(f"{name} alone", _alone(column)) for column, name in enumerate(candidates)},
-        "told-data-set": Bound("Constant per data set, told which", _told_data_set),
-        "constant-at-cost": Bound("Best constant at equal cost", _constants_on_hull, sees_test=True),
-        "oracle": Bound("Oracle", _oracle, sees_test=True),
+        "told-data-set": Bound("Constant per data set, told which", _told_data_set, privileged=True),
+        "constant-at-cost": Bound("Best constant at equal cost", _constants_on_hull, privileged=True),
+        "oracle": Bound("Oracle", _oracle, privileged=True),
     }
 
 

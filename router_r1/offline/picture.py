@@ -59,7 +59,7 @@ class Picture:
     hull: str
     """The best constant at each cost."""
     front: str
-    """Methods that no other one beats at the same cost; none of them has seen the test scores."""
+    """Methods that no other one beats at the same cost; none of them knows what no router is told."""
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
 
@@ -74,8 +74,8 @@ def points_of(method: MethodResult) -> list[Score]:
 
 
 def front_of(results: OfflineResults) -> list[Score]:
-    """The Pareto front of all methods that have not seen the test scores."""
-    points = [point for method in results.methods if not method.sees_test for point in points_of(method)]
+    """The Pareto front of all methods that know no more than a router is told."""
+    points = [point for method in results.methods if not method.privileged for point in points_of(method)]
     return [points[number] for number in pareto(points)]
 
 
@@ -116,7 +116,7 @@ def draw(results: OfflineResults) -> Picture:
 
 def _colour(method: MethodResult, routers: Sequence[str]) -> str:
     if method.kind != ROUTER:
-        return "#111" if method.sees_test else "#777"
+        return "#111" if method.privileged else "#777"
     hue = 210 + _GOLDEN_ANGLE * routers.index(method.name)
     return f"hsl({hue % 360:.0f} 65% 40%)"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from router_r1.benchmark.plots import save
 from router_r1.offline.bounds import ALONE
 from router_r1.offline.picture import front_of, hull_line, is_logarithmic, points_of, shown
@@ -25,18 +27,26 @@ def write_field(folder: Path, results: OfflineResults) -> Path:
 def draw_field(axes: Axes, results: OfflineResults) -> None:
     """Each method's curve over cost weights, among candidates alone, the best constant at each cost and the oracle."""
     methods = shown(results)
+    middle = np.median([point.raw_cost for point in hull_line(results)])
     for method in methods:
         points = points_of(method)
         costs, scores = [point.raw_cost for point in points], [point.em for point in points]
         label = printable(method.title)
         if method.name.startswith(ALONE):
             axes.plot(costs, scores, "s", color="tab:gray", markersize=4)
-            name = label.removesuffix(" alone")
-            axes.annotate(name, (costs[0], scores[0]), textcoords="offset points", xytext=(4, -8), fontsize=5)
+            on_the_right = costs[0] > middle
+            axes.annotate(
+                label.removesuffix(" alone"),
+                (costs[0], scores[0]),
+                textcoords="offset points",
+                xytext=(-4 if on_the_right else 4, -8),
+                ha="right" if on_the_right else "left",
+                fontsize=5,
+            )
         elif method.kind == ROUTER:
             axes.plot(costs, scores, "o-", markersize=3, linewidth=1, label=label)
         else:
-            style = "k^-" if method.sees_test else "x:"
+            style = "k^-" if method.privileged else "x:"
             axes.plot(costs, scores, style, markersize=4, linewidth=0.8, label=label)
     hull = hull_line(results)
     axes.plot([p.raw_cost for p in hull], [p.em for p in hull], "k--", linewidth=1, label="Best constant at that cost")

@@ -30,8 +30,8 @@ class MethodResult:
     kind: str
     """`bound` or `router`."""
     evaluated: Evaluated
-    sees_test: bool = False
-    """It knows the scores of the test questions."""
+    privileged: bool = False
+    """It knows what no router is told: the test questions' scores, or their data sets."""
     source: str = ""
     fit_s: float | None = None
     """Seconds, the mean over seeds; None for what is not fitted."""
@@ -84,7 +84,7 @@ def write_results(folder: Path, results: OfflineResults, facts: Mapping[str, Any
     write_text(folder / RESULTS_FILE, json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     rows = [
         {
-            **{"method": method.name, "kind": method.kind, "sees_test": method.sees_test, "alpha": point.alpha},
+            **{"method": method.name, "kind": method.kind, "privileged": method.privileged, "alpha": point.alpha},
             **point.figures,
             **method.evaluated.curve,
             **{"fit_s": method.fit_s, "choose_ms": method.choose_ms},

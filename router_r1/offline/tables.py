@@ -20,8 +20,8 @@ UNKNOWN = "-"
 
 
 def label_of(method: MethodResult) -> str:
-    """Its title, marked if it has seen the scores of the test questions."""
-    return method.title + (" *" if method.sees_test else "")
+    """Its title, marked if it knows what no router is told."""
+    return method.title + (" *" if method.privileged else "")
 
 
 def sheets(results: OfflineResults) -> list[Sheet]:
@@ -116,7 +116,7 @@ def verdicts(results: OfflineResults) -> list[str]:
             is_above = (method.evaluated.points[0].figures[what] or 0.0) > 0
             word = ("above" if is_above else "below") if corrected[method.name] < REAL else "not told apart from"
             groups[word].append(_with_difference(method, what))
-        found += [f"{word} {whom}: {', '.join(methods)}" for word, methods in groups.items() if methods]
+        found += [f"{word} {whom}: {'; '.join(methods)}" for word, methods in groups.items() if methods]
     return found
 
 
@@ -126,7 +126,7 @@ def _with_difference(method: MethodResult, what: str) -> str:
 
 
 def _cell(value: float | None, form: str = ".3f") -> str:
-    return UNKNOWN if value is None else format(value, form)
+    return UNKNOWN if value is None else format(value, form.replace(".", "z.", 1))  # z: no negative zero
 
 
 def _interval(figures: Figures, what: str, form: str = "+.3f") -> str:

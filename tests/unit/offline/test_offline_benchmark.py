@@ -186,6 +186,6 @@ def test_methods_of_one_point_and_of_a_curve_stand_in_the_same_sheets(tmp_path, 
     for sheet in sheets(results):
         assert all(len(cells) == len(sheet.columns) for _, cells in sheet.rows)
         assert [label for label, _ in sheet.rows] == [
-            method.title + " *" * method.sees_test for method in results.methods
+            method.title + " *" * method.privileged for method in results.methods
         ]
     assert np.isfinite([method.evaluated.points[0].figures["score"] for method in results.methods]).all()
