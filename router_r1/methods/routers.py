@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from router_r1.methods.single_round import RouterEntry, SingleRoundRouter
@@ -50,3 +50,11 @@ ROUTERS: dict[str, RouterEntry] = {
     "llmrank": RouterEntry("LLMRank", made_by("llmrank", "LlmRank"), "arXiv:2510.01234", CLASSICAL),
     "routoo": RouterEntry("Routoo", made_by("routoo", "Routoo"), "arXiv:2401.13979", CLASSICAL),
 }
+
+
+def each_alone(candidates: Sequence[str]) -> dict[str, RouterEntry]:
+    """A router for each candidate, which asks it alone: `only:NAME` -> its entry."""
+    return {
+        f"only:{name}": RouterEntry(name, made_by("bounds", "FixedOrder", name), "one candidate for all")
+        for name in candidates
+    }
