@@ -184,7 +184,7 @@ def test_a_feature_is_what_its_name_says(name, text, value):
     assert feature(name, text) == pytest.approx(value, abs=1e-5)
 
 
-def test_reasons_are_features_of_the_question_and_sum_up_to_the_prediction():
+def test_reasons_are_features_of_the_question_and_sum_up_to_the_candidates_lead():
     pytest.importorskip("sklearn")
     train = two_kinds(160)
     router = LlmRank()
@@ -194,8 +194,9 @@ def test_reasons_are_features_of_the_question_and_sum_up_to_the_prediction():
     sizes = [abs(contribution) for _, contribution in reasons]
     assert sizes == sorted(sizes, reverse=True)
     assert {name for name, _ in reasons} <= set(FEATURE_NAMES)
-    mean, predicted = train.score[:, 1].mean(), router.quality([question])[0, 1]
-    assert mean + sum(contribution for _, contribution in reasons) == pytest.approx(predicted)
+    mean, predicted = train.score.mean(axis=0), router.quality([question])[0]
+    lead_in_training, lead = mean[1] - mean.mean(), predicted[1] - predicted.mean()
+    assert lead_in_training + sum(contribution for _, contribution in reasons) == pytest.approx(lead)
     assert reasons[0][1] > 0 > router.reasons(question, "poet")[0][1]
     with pytest.raises(ConfigError, match="LLMRank: candidate = 'bard': is none of poet, clerk, sage"):
         router.reasons(question, "bard")
