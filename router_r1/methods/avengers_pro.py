@@ -43,4 +43,4 @@ class AvengersPro(FittedRouter):
         logits = self.beta * np.take_along_axis(cosine, nearest, axis=1)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
-        return np.einsum("qn,qnc->qc", weights, self.mean_score[nearest])
+        return np.asarray(np.einsum("qn,qnc->qc", weights, self.mean_score[nearest]))

@@ -15,7 +15,6 @@ from router_r1.errors import ConfigError
 from router_r1.methods.encoders import Encoder
 from router_r1.methods.fitted import FittedRouter
 from router_r1.methods.saved import read_fitted, write_fitted
-from router_r1.methods.single_round import RouterEntry
 from router_r1.scores import ScoreTable
 
 CHEAPEST, DEAREST = "cheapest", "dearest"
@@ -115,11 +114,3 @@ class PerDataSet(FittedRouter):
     def quality(self, questions: Sequence[str]) -> np.ndarray:
         nearest = (self.encoder.encode(questions) @ self.vectors.T).argmax(axis=1)
         return np.asarray(self.mean_score[self.source_of[nearest]])
-
-
-def each_alone(candidates: Sequence[str]) -> dict[str, RouterEntry]:
-    """A router for each candidate, which asks it alone; `only:NAME` -> its entry."""
-    return {
-        f"only:{name}": RouterEntry(name, lambda name=name: FixedOrder(name), "one candidate for all")  # type: ignore[misc]
-        for name in candidates
-    }

@@ -6,7 +6,7 @@ and walking them is what contributions need anyway.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class ForestRouter(FittedRouter):
     A forest's prediction is the mean over its trees of the value of the leaf that a row falls into.
     """
 
-    ARRAYS = ("roots", "feature", "threshold", "left", "right", "value")
+    ARRAYS: ClassVar[tuple[str, ...]] = ("roots", "feature", "threshold", "left", "right", "value")
     roots: np.ndarray  # [num_trees], nodes
     feature: np.ndarray  # which one a node asks for, LEAF if none. [num_nodes]
     threshold: np.ndarray  # rows with at most this go left. [num_nodes]
@@ -45,7 +45,7 @@ class ForestRouter(FittedRouter):
 
         forest = ExtraTreesRegressor(
             num_trees, min_samples_leaf=min_leaf, max_features=max_features, random_state=seed
-        ).fit(inputs, target)
+        ).fit(inputs, target[:, 0] if target.shape[1] == 1 else target)
         trees: list[Any] = [estimator.tree_ for estimator in forest.estimators_]
         self.roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
         is_leaf = np.concatenate([tree.children_left == LEAF for tree in trees])

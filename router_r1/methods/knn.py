@@ -10,8 +10,8 @@ from router_r1.methods.cross_validation import Gain, best_setting, score_of_chos
 from router_r1.methods.fitted import FittedRouter
 from router_r1.scores import ScoreTable
 
-NUMBERS_OF_NEIGHBOURS = tuple(2**power for power in range(1, 10))
-"""2 to 512: what CARROT (arXiv:2502.03261) tries."""
+NUMBERS_OF_NEIGHBOURS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
+"""What CARROT (arXiv:2502.03261) tries."""
 
 
 class NearestNeighbours(FittedRouter):

@@ -22,8 +22,7 @@ class LlmRank(ForestRouter):
     """A forest on the features of `prompt_features`; the encoder is not used.
 
     The authors rank with a neural model on features some of which an LLM writes down, and a small LLM's own attempt is
-    one of them. Here all features are counted, so that they cost nothing, and the forest's contributions are exact:
-    those of all features, and the candidate's mean, sum up to its predicted score.
+    one of them. Here all features are counted, so that they cost nothing, and the forest's contributions are exact.
     """
 
     FACTS = ("candidates", "feature_names")
@@ -45,11 +44,12 @@ class LlmRank(ForestRouter):
         return self.forest_mean(features(questions))
 
     def reasons(self, question: str, candidate: str) -> list[tuple[str, float]]:
-        """Why this candidate: what each feature of the question adds to the score that is predicted for it.
+        """Why this candidate: what each feature of the question adds to its lead, which is how far the score predicted
+        for it lies above the mean of all candidates. What makes a question hard for all alike is no reason.
 
         Returns:
             Feature and contribution, in units of the score, the greatest in size first; features that add nothing are
-            left out. The contributions sum up to how far the prediction lies from the candidate's mean.
+            left out. The contributions and the candidate's mean lead in training sum up to the lead that is predicted.
 
         Raises:
             ConfigError: the router was not fitted on such a candidate.
@@ -57,7 +57,8 @@ class LlmRank(ForestRouter):
         if candidate not in self.candidates:
             raise ConfigError("LLMRank", "candidate", candidate, f"is none of {', '.join(self.candidates)}")
         column = self.candidates.index(candidate)
-        added = self.forest_contributions(features([question]))[0, :, column]
+        scores = self.forest_contributions(features([question]))[0]  # [num_features, num_candidates]
+        added = scores[:, column] - scores.mean(axis=1)
         order = np.argsort(-np.abs(added), kind="stable")
         return [(self.feature_names[n], float(added[n])) for n in order if added[n] != 0]
 

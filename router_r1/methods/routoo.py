@@ -63,5 +63,6 @@ def described(score: np.ndarray) -> np.ndarray:
         score: [num_questions, num_candidates]
     """
     relative = score - score.mean(axis=1, keepdims=True)
-    profile = np.linalg.svd(relative, full_matrices=False)[2][:NUM_PROFILE].T
+    _, sizes, directions = np.linalg.svd(relative / len(score) ** 0.5, full_matrices=False)
+    profile = (sizes[:, None] * directions)[:NUM_PROFILE].T  # a direction in which nobody differs counts for nothing
     return np.hstack([score.mean(axis=0)[:, None], profile])
