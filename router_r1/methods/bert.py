@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from router_r1.methods.network_router import NetworkRouter, descend, shuffled_batches
+from router_r1.methods.network_router import NetworkRouter, correctness_loss, descend, shuffled_batches
 from router_r1.scores import ScoreTable
 
 DROPOUT, BATCH_SIZE = 0.1, 32
-LEARNING_RATE, WEIGHT_DECAY, EPOCHS = 1e-3, 0.01, 20
+LEARNING_RATE, WEIGHT_DECAY, EPOCHS = 1e-3, 0.01, 5
 """Of a head alone. The usual 1e-5 to 5e-5 over 3 to 5 epochs are for a whole encoder, and would not move a head."""
 
 
@@ -36,7 +35,7 @@ def train_head(head: Head, vectors: torch.Tensor, targets: torch.Tensor, *, epoc
     """Binary cross-entropy on targets in [0, 1]. [num_questions, num_outputs]"""
     optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=weight_decay, fused=True)
     for rows in shuffled_batches(len(vectors), BATCH_SIZE, epochs=epochs):
-        descend(optimizer, functional.binary_cross_entropy_with_logits(head.logits(vectors[rows]), targets[rows]))
+        descend(optimizer, correctness_loss(head.logits(vectors[rows]), targets[rows]))
 
 
 class CandidateHead(Head):

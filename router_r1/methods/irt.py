@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from router_r1.methods.network_router import NetworkRouter, descend, shuffled_batches
+from router_r1.methods.network_router import NetworkRouter, correctness_loss, descend, shuffled_batches
 from router_r1.scores import ScoreTable
 
-NUM_ABILITIES, BATCH_SIZE, EPOCHS = 25, 512, 9
-"""The authors'. A batch is so many pairs of question and candidate."""
+NUM_ABILITIES, BATCH_SIZE, EPOCHS = 25, 64, 9
+"""The authors'. Their batch is of 512 pairs, here of 64 questions, which is as many in a pool of eight."""
 LEARNING_RATE = 1e-3
 """Adam's; the default of torch, for want of a figure in the paper."""
 NUM_NEIGHBOURS, OWN_SHARE = 5, 0.5
@@ -71,7 +71,6 @@ class IrtRouter(NetworkRouter):
     def learn(self, train: ScoreTable, vectors: torch.Tensor, scores: torch.Tensor) -> None:
         self.network.known.copy_(vectors)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, fused=True)
-        for pairs in shuffled_batches(scores.numel(), BATCH_SIZE, epochs=self.epochs):
-            questions, candidates = pairs // scores.shape[1], pairs % scores.shape[1]
-            logits = self.network.logits(vectors[questions])[torch.arange(len(pairs)), candidates]
-            descend(optimizer, functional.binary_cross_entropy_with_logits(logits, scores[questions, candidates]))
+        for rows in shuffled_batches(len(vectors), BATCH_SIZE, epochs=self.epochs):
+            logits = self.network.logits(vectors[rows])
+            descend(optimizer, correctness_loss(logits, scores[rows]))

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from router_r1.methods.network_router import NetworkRouter, descend, shuffled_batches
+from router_r1.methods.network_router import NetworkRouter, correctness_loss, descend, shuffled_batches
 from router_r1.scores import ScoreTable
 
 
@@ -38,7 +38,7 @@ class FactorSizes:
 
 @dataclass(frozen=True)
 class FactorTraining:
-    """How it is trained: by Adam, a batch being so many pairs of question and candidate."""
+    """How it is trained: by Adam, a batch being so many questions with all their candidates."""
 
     learning_rate: float
     weight_decay: float
@@ -50,9 +50,10 @@ Form = Literal["routellm", "embedllm"]
 
 FORMS: dict[Form, tuple[FactorSizes, FactorTraining]] = {
     "routellm": (FactorSizes(128, 0.1, unit_candidates=True, bias=False), FactorTraining(3e-4, 1e-5, 64, 100)),
-    "embedllm": (FactorSizes(232, 0.05, unit_candidates=False, bias=True), FactorTraining(1e-4, 0.0, 2048, 50)),
+    "embedllm": (FactorSizes(232, 0.05, unit_candidates=False, bias=True), FactorTraining(1e-4, 0.0, 256, 50)),
 }
-"""The constants of the authors' code."""
+"""The constants of the authors' code. EmbedLLM's batch is of 2,048 pairs, here of 256 questions, which is as many in a
+pool of eight; RouteLLM's of 64 battles, here of 64 questions."""
 
 
 class Factors(nn.Module):
@@ -62,41 +63,23 @@ class Factors(nn.Module):
         self, num_features: int, num_candidates: int, dim: int, noise: float, unit_candidates: bool, bias: bool
     ) -> None:
         super().__init__()
-        self.candidates = nn.Embedding(num_candidates, dim)
+        self.candidates = nn.Parameter(torch.randn(num_candidates, dim))
         self.project = nn.Linear(num_features, dim, bias=bias)
         self.weigh = nn.Linear(dim, 1, bias=bias)
         self.noise, self.unit_candidates = noise, unit_candidates
 
-    def logits(self, vectors: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """w . (v_candidate * W q), of pairs.
-
-        Args:
-            vectors: [..., num_features]
-            candidates: their columns. [...], or what broadcasts with it
-        """
+    def logits(self, vectors: torch.Tensor) -> torch.Tensor:
+        """w . (v_candidate * W q), of every pair. [num_questions, num_candidates]"""
         if self.training:
             vectors = vectors + self.noise * torch.randn_like(vectors)
-        factors = self.candidates(candidates)
+        factors = self.candidates
         if self.unit_candidates:
-            factors = functional.normalize(factors, dim=-1)
-        return self.weigh(factors * self.project(vectors)).squeeze(-1)
+            factors = functional.normalize(factors, dim=1)
+        logits: torch.Tensor = self.weigh(self.project(vectors)[:, None] * factors).squeeze(2)
+        return logits
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        every = torch.arange(self.candidates.num_embeddings)
-        return self.logits(vectors[:, None], every).sigmoid()
-
-
-def pair_loss(network: Factors, vectors: torch.Tensor, scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of being right, over some pairs.
-
-    Args:
-        vectors: of all questions. [num_questions, num_features]
-        scores: of all pairs. [num_questions, num_candidates]
-        pairs: places in the flattened scores. [batch_size]
-    """
-    questions, candidates = pairs // scores.shape[1], pairs % scores.shape[1]
-    logits = network.logits(vectors[questions], candidates)
-    return functional.binary_cross_entropy_with_logits(logits, scores[questions, candidates])
+        return self.logits(vectors).sigmoid()
 
 
 class MatrixFactorisation(NetworkRouter):
@@ -116,5 +99,6 @@ class MatrixFactorisation(NetworkRouter):
         optimizer = torch.optim.Adam(
             self.network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True
         )
-        for pairs in shuffled_batches(scores.numel(), how.batch_size, epochs=how.epochs):
-            descend(optimizer, pair_loss(self.network, vectors, scores, pairs))
+        for rows in shuffled_batches(len(vectors), how.batch_size, epochs=how.epochs):
+            logits = self.network.logits(vectors[rows])
+            descend(optimizer, correctness_loss(logits, scores[rows]))

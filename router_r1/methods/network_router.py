@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from router_r1.errors import ConfigError
 from router_r1.methods.encoders import Encoder
@@ -26,7 +27,7 @@ from router_r1.methods.saved import read_fitted, write_fitted
 from router_r1.methods.single_round import QualityRouter
 from router_r1.scores import ScoreTable
 
-MIN_STEPS = 600
+MIN_STEPS = 300
 """Fewer leave a network near where it began, so a small table is gone through more often than the authors went through
 their large ones."""
 
@@ -134,6 +135,11 @@ def shuffled_batches(count: int, size: int, *, epochs: int, min_steps: int = MIN
     """
     for _ in range(max(epochs, math.ceil(min_steps / math.ceil(count / size)))):
         yield from torch.randperm(count).split(size)
+
+
+def correctness_loss(logits: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy of being right; a score between 0 and 1 counts as so likely. The same shape each."""
+    return functional.binary_cross_entropy_with_logits(logits, scores)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:

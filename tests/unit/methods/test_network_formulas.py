@@ -14,8 +14,8 @@ from router_r1.methods.bandit import policy_loss  # noqa: E402
 from router_r1.methods.graph_router import MessagePassing, ScoreGraph, edge_logits  # noqa: E402
 from router_r1.methods.hybrid_llm import leads, pair_targets  # noqa: E402
 from router_r1.methods.irt import ItemResponses, warmed_up  # noqa: E402
-from router_r1.methods.matrix_factorisation import Factors, pair_loss  # noqa: E402
-from router_r1.methods.network_router import reproducible, shuffled_batches  # noqa: E402
+from router_r1.methods.matrix_factorisation import Factors  # noqa: E402
+from router_r1.methods.network_router import correctness_loss, reproducible, shuffled_batches  # noqa: E402
 from router_r1.methods.routerdc import candidate_loss, cluster_loss, draw_others, rising_curve  # noqa: E402
 
 approx = pytest.approx
@@ -32,7 +32,7 @@ def give(parameter: torch.nn.Parameter, values: list) -> None:
 @pytest.fixture
 def factors():
     network = Factors(2, 2, dim=2, noise=0.1, unit_candidates=True, bias=False).eval()
-    give(network.candidates.weight, [[3.0, 4.0], [0.0, 2.0]])  # of length 1: (0.6, 0.8) and (0, 1)
+    give(network.candidates, [[3.0, 4.0], [0.0, 2.0]])  # of length 1: (0.6, 0.8) and (0, 1)
     give(network.project.weight, [[1.0, 0.0], [0.0, 1.0]])
     give(network.weigh.weight, [[1.0, -1.0]])
     return network
@@ -40,23 +40,22 @@ def factors():
 
 def test_a_score_is_the_weighed_product_of_candidate_and_question(factors):
     question = torch.tensor([[1.0, 2.0]])  # 0.6 x 1 - 0.8 x 2 = -1, and 0 x 1 - 1 x 2 = -2
-    assert factors.logits(question[:, None], torch.arange(2)).tolist() == [approx([-1.0, -2.0])]
+    assert factors.logits(question).tolist() == [approx([-1.0, -2.0])]
     assert factors(question).tolist() == [approx([1 / (1 + math.e), 1 / (1 + math.e**2)])]
 
 
 def test_the_loss_is_the_cross_entropy_of_being_right(factors):
-    questions, scores = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.25]])
     right = math.log(1 + math.e)  # -log sigmoid(-1)
     partly = 0.25 * math.log(1 + math.e**2) + 0.75 * math.log(1 + math.e**-2)
-    assert pair_loss(factors, questions, scores, torch.tensor([0])).item() == approx(right)
-    assert pair_loss(factors, questions, scores, torch.tensor([0, 1])).item() == approx((right + partly) / 2)
+    loss = correctness_loss(factors.logits(torch.tensor([[1.0, 2.0]])), torch.tensor([[1.0, 0.25]]))
+    assert loss.item() == approx((right + partly) / 2)
 
 
 def test_noise_is_added_in_training_alone(factors):
-    question, first = torch.tensor([[1.0, 2.0]]), torch.tensor([0])
-    assert factors.logits(question, first).tolist() == factors.logits(question, first).tolist()
+    question = torch.tensor([[1.0, 2.0]])
+    assert torch.equal(factors.logits(question), factors.logits(question))
     factors.train()
-    assert factors.logits(question, first).tolist() != factors.logits(question, first).tolist()
+    assert not torch.equal(factors.logits(question), factors.logits(question))
 
 
 # ---------------------------------------------------------------- item responses

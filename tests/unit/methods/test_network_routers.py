@@ -17,7 +17,7 @@ from router_r1.methods.single_round import SingleRoundRouter, chosen  # noqa: E4
 from router_r1.scores import ScoredQuestion, ScoreTable  # noqa: E402
 
 NAMES = [name for name, entry in ROUTERS.items() if "torch" in entry.needs]
-ENCODER = HashedWords(32)
+ENCODER = HashedWords()
 RIGHT = np.array([[0.9, 0.2, 0.7], [0.1, 0.9, 0.7]])
 """How often small, large and all-round are right: on sums, and on singers. All-round is the best for all."""
 COSTS = np.array([10.0, 90.0, 50.0])
@@ -106,7 +106,9 @@ def test_a_loaded_router_is_the_one_that_was_saved(name, tmp_path):
 
 def test_a_router_is_not_loaded_with_another_encoder(tmp_path):
     fitted("bert").save(tmp_path)
-    with pytest.raises(ConfigError, match="encoder = 'words-64': is not the encoder that it was fitted with, words-32"):
+    with pytest.raises(
+        ConfigError, match="encoder = 'words-64': is not the encoder that it was fitted with, words-384"
+    ):
         type(fitted("bert")).load(tmp_path, HashedWords(64))
 
 
