@@ -88,12 +88,23 @@ def write_questions(config: DictConfig, folder: Path) -> None:
 
 
 def start_policy(config: DictConfig) -> Path:
-    """The policy to start from: the shipped warm start, or what `sim.warm_start` names (a folder, or `build`)."""
+    """The policy to start from: the shipped warm start, or what `sim.warm_start` names (a folder, or `build`).
+
+    One for a pool of recorded replies is built in the run's folder, and found there when the run is resumed.
+    """
     asked = config.router_r1.sim.warm_start
     if asked is None:
         return SHIPPED_POLICY
     if asked != "build":
         return Path(asked).absolute()
+    if (pool := pool_of(config)).recorded:
+        from router_r1.recorded.warm_start import build_recorded_warm_start
+
+        folder = Path(config.run_dir, "warm_start")
+        if not (folder / "config.json").exists():
+            template = load_template(config.router_r1.template)
+            build_recorded_warm_start(folder, pool, template, seed=config.seed)
+        return folder.absolute()
     from router_r1.sim.tiny_policy.warm_start import ensure_warm_start  # torch and transformers: seconds
 
     return ensure_warm_start(seed=config.seed)

@@ -24,7 +24,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 
@@ -62,6 +63,7 @@ from router_r1.sim.world.facts import NAMES, digest
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CACHE_VARIABLE = "ROUTER_R1_CACHE"
 
@@ -207,23 +209,52 @@ def build_warm_start(
     tokenizer = tiny_policy.build_tokenizer(tokenizer_corpus(pool, template), (*candidate_names(pool), *NAMES))
     model = tiny_policy.build_model(tokenizer, seed, related_words(pool), graded_words())
     curriculum = _Curriculum(Demonstrations(tokenizer, pool, template, config.fitting_share), tokenizer, config, seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, config))
-    with tempfile.TemporaryDirectory() as scratch, _one_thread():
-        trainer = _WarmStartTrainer(
-            model=model,
-            args=_training_arguments(Path(scratch), len(curriculum), seed),
-            train_dataset=curriculum,
-            data_collator=lambda batches: collate(batches, tokenizer.pad_token_id),
-            optimizers=(optimizer, scheduler),
-            callbacks=[] if quiet else [ProgressReport(config.prelude_steps)],
-        )
-        trainer.remove_callback(PrinterCallback)  # `ProgressReport` shows the same, more quietly
-        trainer.train()
-    model.eval().save_pretrained(folder)
+    train_on(
+        model,
+        tokenizer,
+        curriculum,
+        lambda step: learning_rate(step, config),
+        seed=seed,
+        callbacks=[] if quiet else [ProgressReport(config.prelude_steps)],
+    )
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     made_by = {"seed": seed, "fingerprint": fingerprint(seed, pool, template, config)}
     write_text(folder / RECORD, json.dumps(made_by, indent=2) + "\n")
+
+
+def train_on(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    batches: Dataset,
+    rate: Callable[[int], float],
+    *,
+    seed: int,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> None:
+    """Train a policy on whole batches of examples, in their order; the model is left in evaluation mode.
+
+    Args:
+        batches: item i is the batch of step i, a list of `Example`.
+        rate: step (0-based) -> learning rate.
+    """
+    steps = len(batches)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    pad_id = tokenizer.pad_token_id
+    assert isinstance(pad_id, int)
+    with tempfile.TemporaryDirectory() as scratch, _one_thread():
+        trainer = _WarmStartTrainer(
+            model=model,
+            args=_training_arguments(Path(scratch), steps, seed),
+            train_dataset=batches,
+            data_collator=lambda drawn: collate(drawn, pad_id),
+            optimizers=(optimizer, scheduler),
+            callbacks=list(callbacks),
+        )
+        trainer.remove_callback(PrinterCallback)  # `ProgressReport` shows the same, more quietly
+        trainer.train()
+    model.eval()
 
 
 def _training_arguments(scratch: Path, steps: int, seed: int) -> TrainingArguments:
