@@ -15,6 +15,7 @@ from router_r1.printable import printable
 _OPTIONAL = {
     **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"), "local"),
     **dict.fromkeys(("ray", "torch", "verl", "vllm"), "cpu"),
+    **dict.fromkeys(("safetensors", "scipy", "sklearn", "skops"), "methods"),
 }
 """Module -> the set that has it."""
 

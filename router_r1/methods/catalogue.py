@@ -119,11 +119,15 @@ def contenders(written: str, pool: RoutingPool) -> list[Contender]:
 
 
 def every_name(pool: RoutingPool) -> list[str]:
-    """What `all` stands for: the paper's table and whatever else is known by a name, decomposing forms only as the
-    paper has them."""
+    """What `all` stands for: the paper's table and whatever else is known by a name.
+
+    Decomposing forms are those that the paper has; a bound that needs no scores stands for the fitted one of its title.
+    """
+    titles = {router.title for router in _UNFITTED.values()}
+    fitted = [name for name, entry in ROUTERS.items() if entry.title not in titles]
     decomposing = [f"{name}{STAR}" for name in ("prompt-llm", "knn") if name in _UNFITTED or name in ROUTERS]
     rag = ["rag"] if _retriever(pool) else []
-    return list(dict.fromkeys([*_POLICY_ALONE, *rag, *_UNFITTED, *ROUTERS, *decomposing, *METHODS]))
+    return list(dict.fromkeys([*_POLICY_ALONE, *rag, *_UNFITTED, *fitted, *decomposing, *METHODS]))
 
 
 def _contender(name: str, pool: RoutingPool) -> Contender:

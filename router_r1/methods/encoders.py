@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+<<<<<<< HEAD
 from typing import Any, Protocol
+=======
+from typing import TYPE_CHECKING, Protocol
+>>>>>>> i12-online
 
 import numpy as np
 
 from router_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sklearn.random_projection import SparseRandomProjection
+
+_NUM_WORDS = 2**15  # that words and pairs are hashed to
 
 
 class Encoder(Protocol):
@@ -36,6 +45,7 @@ class HashedWords:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         from sklearn.preprocessing import normalize
 
+<<<<<<< HEAD
         return np.asarray(normalize(self._projection.transform(self._counts.transform(texts))), dtype=np.float32)
 
     @cached_property
@@ -51,6 +61,19 @@ class HashedWords:
 
         projection = SparseRandomProjection(self._num_features, dense_output=True, random_state=0)
         return projection.fit(self._counts.transform([""]))
+=======
+        counts = HashingVectorizer(n_features=_NUM_WORDS, ngram_range=(1, 2), token_pattern=r"\w+").transform(texts)
+        return np.asarray(normalize(self._projection.transform(counts)), dtype=np.float32)
+
+    @cached_property
+    def _projection(self) -> SparseRandomProjection:
+        """It depends on the numbers of features alone, and takes longer to draw than hundreds of texts to encode."""
+        from scipy.sparse import csr_matrix
+        from sklearn.random_projection import SparseRandomProjection
+
+        projection = SparseRandomProjection(self._num_features, dense_output=True, random_state=0)
+        return projection.fit(csr_matrix((1, _NUM_WORDS)))
+>>>>>>> i12-online
 
 
 class SentenceModel:

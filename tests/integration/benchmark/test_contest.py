@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -197,7 +200,7 @@ def test_after_a_fault_only_what_is_missing_is_asked_and_methods_can_be_added(co
     asked = len(candidates.asked)
     contest("largest,direct,router-r1", constants=False, resume=True).run()
     assert len(candidates.asked) <= asked + 7 + 7
-    assert {name for name, _ in rows_of(tmp_path / "out")} == {"largest", "direct", "router-r1@0"} or True
+    assert {name for name, _ in rows_of(tmp_path / "out")} == {"largest", "direct", "router-r1@0.0"}
     policy.requests.clear()
     contest("largest,direct,router-r1", constants=False, resume=True).run()
     assert policy.requests == [], "all is there"
@@ -272,12 +275,10 @@ def test_weights_that_are_none_are_refused(served, tmp_path, written):
     assert (code, "--alphas" in messages) == (2, True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(served, tmp_path, project_root):
     policy, _, _ = served
     policy.held_back.add("Poland")
-    import os
-    import sys
-
     process = subprocess.Popen(
         [
             sys.executable,
@@ -294,6 +295,7 @@ def test_ctrl_c_says_how_to_go_on(served, tmp_path, project_root):
     file = tmp_path / "out" / "methods" / "largest" / "trajectories.jsonl"
     while not file.exists() or file.read_bytes().count(b"\n") < 4:
         assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=120)
     policy.let_go.set()

@@ -332,7 +332,9 @@ async def test_an_adapter_that_cannot_be_used_is_told_when_the_service_is_made(w
 
 
 def test_a_name_that_is_no_adapter_is_told_with_those_there_are():
-    with pytest.raises(ConfigError, match=r"candidates\[0\]\.adapter = 'anthropic': is none of openai; name one, or"):
+    with pytest.raises(
+        ConfigError, match=r"candidates\[0\]\.adapter = 'anthropic': is none of openai, retriever; name one, or"
+    ):
         RouteService(pool_at("http://127.0.0.1:9/v1", adapter="anthropic"))
 
 

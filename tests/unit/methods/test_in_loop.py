@@ -26,8 +26,12 @@ READS = "<think> It is Paris. </think>"
 DEAL = Deal((Shown("Amber", "Borealis-70B"), Shown("Coral", "Atlas-7B")))
 
 
-@pytest.fixture
-def pool_file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pool_file(tmp_path_factory) -> Path:
+    """Beside it lies the base model: a tokenizer and a configuration."""
+    tmp_path = tmp_path_factory.mktemp("pool")
+    TOKENIZER.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
     entry = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
     atlas = {"name": "Atlas-7B", "price": {"input": 1, "output": 0.5}, "descriptor": "maps plain", **entry}
     borealis = {"name": "Borealis-70B", "price": {"input": 1, "output": 5.0}, "descriptor": "all expert", **entry}
@@ -39,9 +43,8 @@ def pool_file(tmp_path: Path) -> Path:
 class Asking:
     """A router whose base model follows a script, and what comes of a method with it."""
 
-    def __init__(self, folder: Path, pool_file: Path, script: Sequence[str], template: str = "qwen") -> None:
-        TOKENIZER.save_pretrained(folder)
-        (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    def __init__(self, pool_file: Path, script: Sequence[str], template: str = "qwen") -> None:
+        folder = pool_file.parent
         settings = make_settings(RouterOptions(model_path=str(folder), pool=str(pool_file), template=template))
         self.policy, self.table = ScriptedPolicy(TOKENIZER, script), TableDispatcher()
         routes: Any = self.table
@@ -53,8 +56,8 @@ class Asking:
 
 
 @pytest.fixture
-def asking(tmp_path, pool_file):
-    return lambda script, **how: Asking(tmp_path, pool_file, script, **how)
+def asking(pool_file):
+    return lambda script, **how: Asking(pool_file, script, **how)
 
 
 async def test_a_single_round_router_asks_the_whole_question_and_the_base_model_answers(asking):

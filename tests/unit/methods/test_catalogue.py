@@ -1,0 +1,91 @@
+"""Which methods a name, or `all`, stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_r1.errors import ConfigError
+from router_r1.methods.catalogue import contenders
+from router_r1.methods.routers import ROUTERS
+from router_r1.methods.single_round import RouterEntry
+from router_r1.pool import Candidate, Price, RoutingPool
+
+
+def candidate(name: str, **settings) -> Candidate:
+    url = "http://127.0.0.1:9/v1"
+    price = Price(input=0, output=0)
+    return Candidate(name=name, model=name, price=price, descriptor="d", base_url=url, **settings)
+
+
+POOL = RoutingPool(name="llms", candidates=[candidate("Atlas-7B", aliases=["atlas"])])
+MIXED = RoutingPool(name="mixed", candidates=[*POOL.candidates, candidate("Wiki", adapter="retriever")])
+
+
+@pytest.fixture(autouse=True)
+def routers(monkeypatch):
+    for name in list(ROUTERS):
+        monkeypatch.delitem(ROUTERS, name)
+    entries = {
+        "knn": RouterEntry("kNN", list, "a paper"),
+        "dearest": RouterEntry("Largest LLM", list, "the same as largest"),
+        "away": RouterEntry("Away", list, "a paper", needs=("no_such_module", "json")),
+    }
+    for name, entry in entries.items():
+        monkeypatch.setitem(ROUTERS, name, entry)
+
+
+def names(written: str, pool: RoutingPool = POOL) -> list[str]:
+    return [contender.name for contender in contenders(written, pool)]
+
+
+def test_all_is_the_papers_table_and_every_fitted_router():
+    every = ["router-r1", "direct", "cot", "random", "largest", "prompt-llm", "knn", "away", "prompt-llm*", "knn*"]
+    assert names("all") == every
+    assert names("all", MIXED) == [*every[:3], "rag", *every[3:]]
+
+
+def test_names_are_taken_in_order_and_once():
+    assert names(" direct, cot,direct") == ["direct", "cot"]
+    assert names("knn*,all")[0] == "knn*"
+
+
+def test_a_star_decomposes_and_shows_in_the_title():
+    single, starred = contenders("knn,knn*", POOL)
+    assert (single.title, starred.title, single.fits, starred.fits) == ("kNN", "kNN*", "knn", "knn")
+
+
+def test_a_candidate_is_meant_by_any_of_its_names():
+    only, rag = contenders("only:atlas,rag", MIXED)
+    assert (only.title, only.asks_only) == ("Atlas-7B", "Atlas-7B")
+    assert (rag.title, rag.asks_only) == ("RAG", "Wiki")
+
+
+def test_what_follows_a_cost_weight():
+    found = {c.name: c for c in contenders("all,only:atlas", POOL)}
+    assert {name for name, c in found.items() if c.follows_cost(told=False)} == {"knn", "knn*", "away"}
+    told = {name for name, c in found.items() if c.follows_cost(told=True)}
+    assert told == {"knn", "knn*", "away", "router-r1", "prompt-llm", "prompt-llm*"}
+
+
+def test_packages_that_are_missing_are_named():
+    assert [c.missing for c in contenders("away,knn,direct", POOL)] == [["no_such_module"], [], []]
+
+
+class Foreign:
+    """A method of a user's."""
+
+    async def answer(self, question: str, *, request_id: str):
+        raise NotImplementedError
+
+
+def test_a_dotted_path_is_a_method_outside_the_loop():
+    (found,) = contenders(f"{__name__}:Foreign", POOL)
+    assert (found.is_in_loop, found.fits) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "nonsense", "direct,,cot", "direct*", "only:", "only:zeus", "prompt-llm:zeus", "rag"]
+)
+def test_what_is_no_method_is_refused(written):
+    with pytest.raises(ConfigError, match="--methods"):
+        contenders(written, POOL)
