@@ -3,11 +3,8 @@
 # methods side by side (docs/comparing.md).
 #
 #   bash test.sh [--run NAME | --model-path DIR | --base-url URL...] [--data FILE...] [--pool FILE] [--out DIR] [--resume] [--help]
-<<<<<<< HEAD
-#   bash test.sh --scores FILE [--methods ridge,knn] [--seeds 3] [--out DIR] [--help]   fitted routers on recorded scores alone
-=======
 #   bash test.sh --methods all|NAME,NAME,... [--scores FILE] [--alphas 0,0.4] [the options above]
->>>>>>> i12-online
+#   bash test.sh --scores FILE [--methods ridge,knn] [--seeds 3] [--out DIR] [--help]   fitted routers on recorded scores alone
 #   bash test.sh compare RUN RUN... [--paper qwen]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-<<<<<<< HEAD
 from typing import Any, Protocol
-=======
-from typing import TYPE_CHECKING, Protocol
->>>>>>> i12-online
 
 import numpy as np
 
 from router_r1.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sklearn.random_projection import SparseRandomProjection
-
-_NUM_WORDS = 2**15  # that words and pairs are hashed to
 
 
 class Encoder(Protocol):
     """Fixed before any score is seen, and the same for every router of a comparison."""
 
     name: str
-    """Says which encoder it is, and with `encode_texts` all that its vectors depend on: a key for caches and files."""
+    """Says which encoder it is: with the texts, all that its vectors depend on; a key for caches and files."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """float32, rows of length 1. [num_texts, num_features]"""
@@ -45,7 +36,6 @@ class HashedWords:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         from sklearn.preprocessing import normalize
 
-<<<<<<< HEAD
         return np.asarray(normalize(self._projection.transform(self._counts.transform(texts))), dtype=np.float32)
 
     @cached_property
@@ -61,19 +51,6 @@ class HashedWords:
 
         projection = SparseRandomProjection(self._num_features, dense_output=True, random_state=0)
         return projection.fit(self._counts.transform([""]))
-=======
-        counts = HashingVectorizer(n_features=_NUM_WORDS, ngram_range=(1, 2), token_pattern=r"\w+").transform(texts)
-        return np.asarray(normalize(self._projection.transform(counts)), dtype=np.float32)
-
-    @cached_property
-    def _projection(self) -> SparseRandomProjection:
-        """It depends on the numbers of features alone, and takes longer to draw than hundreds of texts to encode."""
-        from scipy.sparse import csr_matrix
-        from sklearn.random_projection import SparseRandomProjection
-
-        projection = SparseRandomProjection(self._num_features, dense_output=True, random_state=0)
-        return projection.fit(csr_matrix((1, _NUM_WORDS)))
->>>>>>> i12-online
 
 
 class SentenceModel:

@@ -44,16 +44,22 @@ class SingleRoundRouter(Protocol):
 class QualityRouter(ABC):
     """A router that predicts what a candidate would score; what it would cost is its mean cost in training.
 
-    Utilities follow: (1 - alpha) predicted score + alpha cheapness.
+    Utilities follow: (1 - alpha) predicted score + alpha cheapness. The last prediction is remembered: a curve asks for
+    the same questions at one alpha after another.
     """
 
+    _last: tuple[tuple[str, ...], np.ndarray] | None = None
+
     def fit(self, train: ScoreTable, encoder: Encoder, *, seed: int) -> None:
-        self.encoder = encoder
+        self.encoder, self._last = encoder, None
         self.cheapness = cheapness(train.raw_cost.mean(axis=0), full_cost(train))  # [num_candidates]
         self.fit_quality(train, seed=seed)
 
     def utilities(self, questions: Sequence[str], alpha: float) -> np.ndarray:
-        return utility(self.quality(questions), self.cheapness, alpha)
+        asked = tuple(questions)
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, self.quality(asked)
+        return utility(self._last[1], self.cheapness, alpha)
 
     @abstractmethod
     def fit_quality(self, train: ScoreTable, *, seed: int) -> None:

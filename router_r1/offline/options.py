@@ -11,7 +11,7 @@ from router_r1.methods.encoders import WORDS
 from router_r1.methods.routers import ROUTERS
 from router_r1.offline.bounds import BOUND_ROUTERS
 
-ALL, DEFAULT_BASELINE = "all", "ridge"
+ALL, DEFAULT_BASELINE = "all", "tfidf-ridge"
 _WHERE = "command line"
 
 
@@ -35,7 +35,7 @@ class ComparisonOptions(BaseModel):
     encoder: str = WORDS
     """What makes vectors of questions: words, or a sentence embedding model (a folder, or an id on the hub)."""
     baseline: str | None = None
-    """On scores alone: the method that the others are told beside (default: ridge, if it is among the methods)."""
+    """On scores alone: the method that the others are told beside (default: tfidf-ridge, if it is there)."""
     shuffle_labels: bool = False
     """On scores alone: give each training question the scores of another one, a control that nothing leaks."""
 

@@ -21,7 +21,7 @@ pytest.importorskip("safetensors")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-QUICK = ComparisonOptions(seeds=2, alphas="0,.1,1")
+QUICK = ComparisonOptions(seeds=2, alphas="0,.1,1", baseline="ridge")
 
 
 def figures(results: OfflineResults, name: str, point: int = 0) -> dict[str, float | None]:
