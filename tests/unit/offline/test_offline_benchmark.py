@@ -94,7 +94,8 @@ def test_a_router_whose_package_is_missing_is_listed_and_the_others_run(tmp_path
 
 def test_without_routers_the_bounds_are_told(tmp_path, encoder, routers):
     routers.clear()
-    results = OfflineBenchmark(QUICK.model_copy(update={"baseline": None}), topical_table(60), out=tmp_path / "out").run()
+    options = QUICK.model_copy(update={"baseline": None})
+    results = OfflineBenchmark(options, topical_table(60), out=tmp_path / "out").run()
     assert results.routers == []
     assert results.baseline is None
     assert verdicts(results) == []
