@@ -104,32 +104,36 @@ def pareto_front(points: Sequence[FieldPoint]) -> list[FieldPoint]:
 
 
 def draw_field(axes: Axes, points: Sequence[FieldPoint], table: CandidateTable | None) -> None:
-    """All methods by cost and EM: a method at several weights is a line, the best of all are joined by a bold one.
+    """All methods by cost and EM: one at several weights is a line; those that no other beats are joined and named.
 
     Args:
         table: for the oracle, and for the dashed line of what the same money buys without looking.
     """
-    for method in dict.fromkeys(point.method for point in points):
-        own = sorted((p for p in points if p.method == method), key=lambda p: p.raw_cost)
-        axes.plot([p.raw_cost for p in own], [p.em for p in own], "o-", markersize=4, linewidth=0.8)
-        best = max(own, key=lambda p: p.em)
-        at = (best.raw_cost, best.em)
-        axes.annotate(printable(method), at, textcoords="offset points", xytext=(5, 4), fontsize=7)
     front = pareto_front(points)
-    axes.plot(
-        [p.raw_cost for p in front], [p.em for p in front], color="0.2", linewidth=2, alpha=0.5, label="Pareto front"
-    )
+    costs, ems = [p.raw_cost for p in front], [p.em for p in front]
+    axes.plot(costs, ems, color="gold", linewidth=5, alpha=0.5, zorder=0.5, label="Pareto front")
+    for number, method in enumerate(dict.fromkeys(point.method for point in points)):
+        own = sorted((p for p in points if p.method == method), key=lambda p: p.raw_cost)
+        look = f"{'osD^v'[number // _COLOURS % 5]}-"  # where the colours come again, another mark
+        costs, ems = [p.raw_cost for p in own], [p.em for p in own]
+        axes.plot(costs, ems, look, markersize=4, linewidth=0.8, label=printable(method))
+    for point in front:
+        at = (point.raw_cost, point.em)
+        axes.annotate(printable(point.method), at, textcoords="offset points", xytext=(5, 4), fontsize=7)
     if table is not None:
-        corners = frontier(table).constants
+        hull = frontier(table)
+        corners = hull.constants
         right = max(*(point.raw_cost for point in points), corners[-1].raw_cost)
-        costs, ems = [*(c.raw_cost for c in corners), right], [*(c.em for c in corners), corners[-1].em]
-        axes.plot(costs, ems, "k--", linewidth=1, label="best constant at the same mean cost")
+        line = sorted([*np.linspace(0, right, 400).tolist(), *(corner.raw_cost for corner in corners)])
+        axes.plot(line, [hull.em_at(cost) for cost in line], "k--", linewidth=1, label="best constant at that cost")
         most = oracle(table)
-        axes.plot(most.raw_cost, most.em, "k*", markersize=12, label="oracle, one candidate asked once")
+        axes.plot(most.raw_cost, most.em, "k*", markersize=10, label="oracle, asking once")
+    if positive := [point.raw_cost for point in points if point.raw_cost > 0]:
+        axes.set_xscale("symlog", linthresh=min(positive))  # asking nobody costs nothing
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("raw cost per question (micro-USD of output)")
     axes.set_ylabel("exact match")
-    axes.legend(fontsize=7)
-    axes.margins(0.1)
+    axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + len(axes.lines) // 28)
 
 
 def _draw_em(axes: Axes, results: Results) -> None:
