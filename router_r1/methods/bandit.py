@@ -1,10 +1,14 @@
 """A policy that reads the cost weight: LLM Bandit (Li 2025, arXiv:2502.02743) and BaRP (Wang et al. 2025,
 arXiv:2510.07429).
 
-One network takes the question and alpha, and gives the probability of asking each candidate. It learns by policy
-gradient, at an alpha drawn anew for every question and visit. Both papers hide what the candidates that were not asked
-would have been worth, as a bandit does; a table of scores knows it, so the expectation over the policy's own choice is
-taken exactly: the same gradient without its variance.
+One network takes the question and the preference, and gives the probability of asking each candidate. It learns by
+policy gradient, at an alpha drawn anew for every question and visit. Both papers hide what the candidates that were not
+asked would have been worth, as a bandit does; a table of scores knows it, so the expectation over the policy's own
+choice is taken exactly: the same gradient without its variance.
+
+The preference (1 - alpha, alpha) weighs two outputs for each candidate, so that the network need not find out that a
+utility is a weighed sum. With entropy in the reward the best policy is the softmax of utility / weight of the entropy
+(Haarnoja et al. 2017, arXiv:1702.08165, theorem 1), which sets the scale of the outputs.
 """
 
 from __future__ import annotations
@@ -18,9 +22,9 @@ from torch import nn
 from router_r1.methods.network_router import NetworkRouter, descend, shuffled_batches
 from router_r1.scores import ScoreTable, cheapness, full_cost
 
-HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 128, 64, 30, 1e-3, 0.01
-ENTROPY_WEIGHT = 0.01
-"""Of the policy's entropy beside its utility: keeps it from being sure before it has seen enough."""
+HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, WEIGHT_DECAY = 128, 64, 10, 1e-3, 0.01
+ENTROPY_WEIGHT = 0.1
+"""Of the policy's entropy beside its utility: keeps it from being sure of what few questions say."""
 
 
 class PreferencePolicy(nn.Module):
@@ -28,8 +32,8 @@ class PreferencePolicy(nn.Module):
 
     def __init__(self, num_features: int, num_candidates: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(num_features + 1, HIDDEN)
-        self.outputs = nn.Linear(HIDDEN, num_candidates)
+        self.hidden = nn.Linear(num_features, HIDDEN)
+        self.quality, self.thrift = nn.Linear(HIDDEN, num_candidates), nn.Linear(HIDDEN, num_candidates)
 
     def forward(self, vectors: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
         """[num_questions, num_candidates]
@@ -38,7 +42,9 @@ class PreferencePolicy(nn.Module):
             vectors: [num_questions, num_features]
             alphas: [num_questions, 1]
         """
-        return self.outputs(self.hidden(torch.cat([vectors, alphas], dim=1)).relu()).log_softmax(dim=1)
+        hidden = self.hidden(vectors).relu()
+        worth = (1 - alphas) * self.quality(hidden) + alphas * self.thrift(hidden)
+        return (worth / ENTROPY_WEIGHT).log_softmax(dim=1)
 
 
 def policy_loss(log_policy: torch.Tensor, utilities: torch.Tensor) -> torch.Tensor:

@@ -28,8 +28,9 @@ RIGHT = 0.5
 NUM_CLUSTERS, NUM_STRANGERS, CLUSTER_WEIGHT = 5, 3, 1.0
 """Groups of training questions by k-means; questions of others that stand against one of the same (H in the paper); the
 weight of that loss."""
-LEARNING_RATE = 5e-5
-"""Theirs, for a whole encoder."""
+LEARNING_RATE, TEMPERATURE = 5e-5, 1.0
+"""Theirs, for a whole encoder. A linear map hardly turns in 1,000 such steps, and a softmax of bare cosines is nearly
+flat; `routers` also has the form with 5e-4 and 0.1, chosen on training folds."""
 SPREAD = 0.78
 """Standard deviation of the candidates' vectors at first, in the authors' code."""
 
@@ -60,7 +61,7 @@ def candidate_loss(cosines: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     as the better.
 
     Args:
-        cosines: of questions and candidates. [num_questions, num_candidates]
+        cosines: of questions and candidates, by the temperature. [num_questions, num_candidates]
         scores: the same shape.
     """
     size = min(NUM_CONTRASTED, scores.shape[1] // 2)
@@ -112,16 +113,17 @@ class RouterDC(NetworkRouter):
     network_type = SharedSpace
     network: SharedSpace
 
-    def __init__(self, learning_rate: float = LEARNING_RATE, steps: int = STEPS) -> None:
-        self.learning_rate, self.steps = learning_rate, steps
+    def __init__(self, learning_rate: float = LEARNING_RATE, temperature: float = TEMPERATURE) -> None:
+        self.learning_rate, self.temperature = learning_rate, temperature
 
     def learn(self, train: ScoreTable, vectors: torch.Tensor, scores: torch.Tensor) -> None:
         clusters = _clusters(vectors)
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, fused=True)
-        for rows in islice(shuffled_batches(len(vectors), BATCH_SIZE, epochs=1, min_steps=self.steps), self.steps):
+        for rows in islice(shuffled_batches(len(vectors), BATCH_SIZE, epochs=1, min_steps=STEPS), STEPS):
             mapped = self.network.map(vectors[rows])
             lot = torch.randperm(scores.shape[1])  # which of two equal candidates is the better is drawn each time
-            loss = candidate_loss(self.network.cosines(mapped)[:, lot], scores[rows][:, lot])
+            cosines = self.network.cosines(mapped) / self.temperature
+            loss = candidate_loss(cosines[:, lot], scores[rows][:, lot])
             anchors, friends, strangers = draw_others(clusters[rows])
             if len(anchors):
                 loss = loss + CLUSTER_WEIGHT * cluster_loss(mapped, anchors, friends, strangers)

@@ -75,6 +75,9 @@ ROUTERS: dict[str, RouterEntry] = {
         "Hybrid-LLM (trans)", made_by("hybrid_llm", "HybridLlm", "transformed"), "arXiv:2404.14618", NETWORKS
     ),
     "routerdc": RouterEntry("RouterDC", made_by("routerdc", "RouterDC"), "arXiv:2409.19886", (*NETWORKS, "sklearn")),
+    "routerdc-sharp": RouterEntry(
+        "RouterDC (t 0.1)", made_by("routerdc", "RouterDC", 5e-4, 0.1), "arXiv:2409.19886", (*NETWORKS, "sklearn")
+    ),
     "graphrouter": RouterEntry("GraphRouter", made_by("graph_router", "GraphRouter"), "arXiv:2410.03834", NETWORKS),
     "irt-router": RouterEntry("IRT-Router", made_by("irt", "IrtRouter"), "arXiv:2506.01048", NETWORKS),
     "llm-bandit": RouterEntry(

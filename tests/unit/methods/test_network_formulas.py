@@ -197,7 +197,7 @@ def test_a_lead_is_what_a_candidates_score_is_above_the_pools_mean(row):
 
 def test_a_policys_loss_is_what_it_expects_to_be_worth_and_its_entropy():
     log_policy, utilities = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.2]])
-    assert policy_loss(log_policy, utilities).item() == approx(-(0.6 + 0.01 * math.log(2)))
+    assert policy_loss(log_policy, utilities).item() == approx(-(0.6 + 0.1 * math.log(2)))
 
 
 # ---------------------------------------------------------------- training
