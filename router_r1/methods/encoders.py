@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Protocol
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
 from router_r1.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sklearn.random_projection import SparseRandomProjection
-
-_NUM_WORDS = 2**15  # that words and pairs are hashed to
 
 
 class Encoder(Protocol):
@@ -41,18 +36,11 @@ class HashedWords:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         from sklearn.feature_extraction.text import HashingVectorizer
         from sklearn.preprocessing import normalize
-
-        counts = HashingVectorizer(n_features=_NUM_WORDS, ngram_range=(1, 2), token_pattern=r"\w+").transform(texts)
-        return np.asarray(normalize(self._projection.transform(counts)), dtype=np.float32)
-
-    @cached_property
-    def _projection(self) -> SparseRandomProjection:
-        """It depends on the numbers of features alone, and takes longer to draw than hundreds of texts to encode."""
-        from scipy.sparse import csr_matrix
         from sklearn.random_projection import SparseRandomProjection
 
+        counts = HashingVectorizer(n_features=2**15, ngram_range=(1, 2), token_pattern=r"\w+").transform(texts)
         projection = SparseRandomProjection(self._num_features, dense_output=True, random_state=0)
-        return projection.fit(csr_matrix((1, _NUM_WORDS)))
+        return np.asarray(normalize(projection.fit_transform(counts)), dtype=np.float32)
 
 
 class SentenceModel:
