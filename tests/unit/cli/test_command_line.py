@@ -37,6 +37,7 @@ COMMANDS = (
     "cache export",
     "sim",
     "sim serve",
+    "sim retrieve",
     "sim data",
     "sim warm-start",
     "doctor",
