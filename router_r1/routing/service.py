@@ -161,7 +161,8 @@ class RouteService:
             return (await self._ask(candidate, call))[0]
         key = cache_key(request_identity(candidate, call.messages))
         answer = self._look_up_or_ask(self._cache, key, candidate, call)
-        outcome, is_first = await self._flights.join(key, answer)
+        # Two candidates may be one model at two prices: each has a route of its own.
+        outcome, is_first = await self._flights.join(f"{candidate.name} {key}", answer)
         if is_first and outcome.status != "cached":
             return outcome
         return self._free(outcome)

@@ -16,6 +16,7 @@ from dataclasses import replace
 import pytest
 
 from router_r1.cli import main
+from router_r1.pool import Price, RoutingPool
 from router_r1.routing import RetryPolicy, RouteService, RoutingConfig
 from router_r1.routing.cache import CacheFile, Entry
 from router_r1.routing.replies import Reply
@@ -124,6 +125,17 @@ async def test_identical_routes_in_flight_share_one_request_and_one_of_them_pays
     assert all(route.raw_cost == 14.0 for route in routes)
     assert (account.shared, account.started, account.finished) == (7, 8, 8)
     assert account.saved_usd == 7 * account.spend_usd
+
+
+async def test_one_model_at_two_prices_gives_each_candidate_a_route_of_its_own(endpoint, file):
+    async with endpoint(echo) as server:
+        pool = pool_at(server.base_url)
+        (cheap, *_) = pool.candidates
+        dear = cheap.model_copy(update={"name": "Dear", "aliases": (), "price": Price(input=1.0, output=100.0)})
+        twins = RoutingPool(name="twins", candidates=(cheap, dear))
+        async with RouteService(twins, config=cached(file)) as service:
+            routes = await asyncio.gather(*(service.route(name, "?") for name in (cheap.name, "Dear")))
+    assert [(route.candidate, route.raw_cost) for route in routes] == [(cheap.name, 14.0), ("Dear", 700.0)]
 
 
 async def test_a_shared_call_outlives_the_one_who_started_it(endpoint, file):
