@@ -241,6 +241,15 @@ def upper_hull(points: Iterable[_Point]) -> tuple[_Point, ...]:
     return tuple(hull)
 
 
+def pareto_front(points: Iterable[_Point]) -> list[_Point]:
+    """The points that no other beats, the cheapest first: each has a better EM than all that cost no more."""
+    front: list[_Point] = []
+    for point in sorted(points, key=lambda p: (p.raw_cost, -p.em)):
+        if not front or point.em > front[-1].em:
+            front.append(point)
+    return front
+
+
 def _slope(low: Score, high: Score) -> float:
     return (high.em - low.em) / (high.raw_cost - low.raw_cost)
 

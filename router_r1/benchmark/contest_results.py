@@ -72,7 +72,7 @@ def write_contest(
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / CSV_FILE, sheet.getvalue())
-    points = [FieldPoint(c.title, c.alpha, c.results.mean["raw_cost"], c.results.mean["em"]) for c in contested]
+    points = [FieldPoint(c.results.mean["em"], c.results.mean["raw_cost"], c.title, c.alpha) for c in contested]
     save(folder / PICTURE_FILE, lambda axes: draw_field(axes, points, table))
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from router_r1.atomic import write_bytes
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.tables import ordered
-from router_r1.constant_routers import CandidateTable, frontier, oracle, oracle_by_kind
+from router_r1.constant_routers import CandidateTable, Score, frontier, oracle, oracle_by_kind, pareto_front
 from router_r1.printable import printable
 
 if TYPE_CHECKING:
@@ -85,22 +86,12 @@ def draw_constants(axes: Axes, results: Results, table: CandidateTable) -> None:
     axes.annotate("router", at, textcoords="offset points", xytext=(7, 4), fontsize=8)
 
 
-class FieldPoint(NamedTuple):
+@dataclass(frozen=True)
+class FieldPoint(Score):
     """A method, at a cost weight if it follows one."""
 
     method: str
-    alpha: float | None
-    raw_cost: float
-    em: float
-
-
-def pareto_front(points: Sequence[FieldPoint]) -> list[FieldPoint]:
-    """Those that no other beats, the cheapest first: each has a better EM than all that cost no more."""
-    front: list[FieldPoint] = []
-    for point in sorted(points, key=lambda p: (p.raw_cost, -p.em)):
-        if not front or point.em > front[-1].em:
-            front.append(point)
-    return front
+    alpha: float | None = None
 
 
 def draw_field(axes: Axes, points: Sequence[FieldPoint], table: CandidateTable | None) -> None:

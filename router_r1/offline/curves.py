@@ -133,15 +133,6 @@ def cpt(points: Sequence[Score], target: float) -> float | None:
     return None
 
 
-def pareto(points: Sequence[Score]) -> list[int]:
-    """The numbers of the points that no other one beats in score at the same cost or less; the cheapest first."""
-    front: list[int] = []
-    for number in sorted(range(len(points)), key=lambda n: (points[n].raw_cost, -points[n].em)):
-        if not front or points[number].em > points[front[-1]].em:
-            front.append(number)
-    return front
-
-
 def _mean_height(points: Sequence[Score], low: float, high: float) -> float:
     """Of the hull of the points, from one cost to another, exactly."""
     hull = upper_hull(points)

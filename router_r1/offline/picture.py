@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_r1.constant_routers import Score
+from router_r1.constant_routers import Score, pareto_front
 from router_r1.offline.bounds import ALONE
-from router_r1.offline.curves import pareto
 from router_r1.offline.evaluation import ABOVE_CONSTANT, SCORE
 from router_r1.offline.results import ROUTER, MethodResult, OfflineResults
 
@@ -76,7 +75,7 @@ def points_of(method: MethodResult) -> list[Score]:
 def front_of(results: OfflineResults) -> list[Score]:
     """The Pareto front of all methods that know no more than a router is told."""
     points = [point for method in results.methods if not method.privileged for point in points_of(method)]
-    return [points[number] for number in pareto(points)]
+    return pareto_front(points)
 
 
 def is_logarithmic(results: OfflineResults) -> bool:

@@ -7,16 +7,15 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_r1.benchmark.plots import FieldPoint, pareto_front
+from router_r1.benchmark.plots import FieldPoint
+from router_r1.constant_routers import pareto_front
 
-POINTS = st.lists(
-    st.builds(FieldPoint, st.sampled_from("abc"), st.none(), st.floats(0, 9), st.floats(0, 1)), min_size=1
-)
+POINTS = st.lists(st.builds(FieldPoint, st.floats(0, 1), st.floats(0, 9), st.sampled_from("abc")), min_size=1)
 
 
 def test_the_front_is_what_no_other_beats_by_hand():
-    points = [FieldPoint("a", None, 3, 0.5), FieldPoint("b", None, 1, 0.2), FieldPoint("c", None, 2, 0.1)]
-    points += [FieldPoint("d", 0.4, 3, 0.4), FieldPoint("e", None, 9, 0.5)]
+    points = [FieldPoint(0.5, 3, "a"), FieldPoint(0.2, 1, "b"), FieldPoint(0.1, 2, "c")]
+    points += [FieldPoint(0.4, 3, "d", 0.4), FieldPoint(0.5, 9, "e")]
     assert [point.method for point in pareto_front(points)] == ["b", "a"]
 
 

@@ -15,7 +15,6 @@ from router_r1.offline.curves import (
     arena_score,
     cpt,
     gap_recovered,
-    pareto,
 )
 
 
@@ -118,11 +117,6 @@ def test_cpt_is_where_the_curve_first_reaches_the_target():
     assert cpt(curve, 0.8) == pytest.approx(0.5)
     assert cpt(curve, 0.9) == pytest.approx(0.75)
     assert cpt([Score(0.4, 0.5)], 0.5) is None
-
-
-def test_the_pareto_front_has_who_is_beaten_by_nobody():
-    points = [Score(0.5, 2.0), Score(0.4, 3.0), Score(0.7, 5.0), Score(0.3, 1.0), Score(0.5, 2.0), Score(0.6, 5.0)]
-    assert pareto(points) == [3, 0, 2]
 
 
 points_of_curves = st.lists(st.builds(Score, st.floats(0, 1), st.floats(0.5, 9.0)), min_size=1, max_size=6)
