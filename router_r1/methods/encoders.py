@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from router_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sklearn.random_projection import SparseRandomProjection
+
+_NUM_WORDS = 2**15  # that words and pairs are hashed to
 
 
 class Encoder(Protocol):
@@ -34,23 +39,20 @@ class HashedWords:
         self._num_features = num_features
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
+        from sklearn.feature_extraction.text import HashingVectorizer
         from sklearn.preprocessing import normalize
 
-        return np.asarray(normalize(self._projection.transform(self._counts.transform(texts))), dtype=np.float32)
+        counts = HashingVectorizer(n_features=_NUM_WORDS, ngram_range=(1, 2), token_pattern=r"\w+").transform(texts)
+        return np.asarray(normalize(self._projection.transform(counts)), dtype=np.float32)
 
     @cached_property
-    def _counts(self) -> Any:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        return HashingVectorizer(n_features=2**15, ngram_range=(1, 2), token_pattern=r"\w+")
-
-    @cached_property
-    def _projection(self) -> Any:
-        """Drawn once: drawing takes a hundred times as long as applying it to a text. It fits nothing but a width."""
+    def _projection(self) -> SparseRandomProjection:
+        """It depends on the numbers of features alone, and takes longer to draw than hundreds of texts to encode."""
+        from scipy.sparse import csr_matrix
         from sklearn.random_projection import SparseRandomProjection
 
         projection = SparseRandomProjection(self._num_features, dense_output=True, random_state=0)
-        return projection.fit(self._counts.transform([""]))
+        return projection.fit(csr_matrix((1, _NUM_WORDS)))
 
 
 class SentenceModel:

@@ -39,7 +39,7 @@ from router_r1.sim.tiny_policy.demonstrations import (
 from router_r1.sim.tiny_policy.training_progress import ProgressReport
 from router_r1.sim.tiny_policy.warm_start import train_on
 
-STEPS, BATCH = 300, 8
+STEPS, BATCH = 600, 8
 RATE, RISE, RATE_LEFT = 1e-3, 5, 0.05
 """Learning rate, steps until it is reached, and the share of it that a cosine leaves at the end."""
 _OTHER_NUMBER, _OTHER_WORD = 0.7, 0.15

@@ -116,7 +116,8 @@ class CascadeRouting:
 
     def _factors(self, alpha: float) -> list[float]:
         """The best factor of lambda for each step, one after another, the first ones first."""
-        factors = [1.0] * min(DEPTH, len(self.candidates))
+        # Where asking teaches nothing there is nothing to decide after the first candidate.
+        factors = [1.0] * (min(DEPTH, len(self.candidates)) if self._scorers else 1)
         kept: dict[tuple[int, bytes], np.ndarray] = {}
 
         def outcome(tried: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +127,7 @@ class CascadeRouting:
 
         if alpha == 0:  # money does not count
             return factors
-        for step in range(len(factors) if self._scorers else 1):
+        for step in range(len(factors)):
             tried = [[*factors[:step], factor, *factors[step + 1 :]] for factor in FACTORS]
             factors = best_setting(tried, outcome, alpha, self._full)
         return factors

@@ -88,7 +88,7 @@ def test_training_and_test_questions_are_the_same_for_all_seeds(tmp_path):
         ({"file": "$NO_SUCH_FOLDER/x.jsonl"}, "the environment variable NO_SUCH_FOLDER is not set"),
         ({"threshold": 2}, "recorded.threshold = 2"),
         ({"shown": "half"}, "recorded.shown = 'half'"),
-        ({"treshold": 0.5}, "did you mean threshold"),
+        ({"thresholds": 0.5}, "did you mean threshold"),
     ],
 )
 def test_a_wrong_section_is_told_in_one_line(tmp_path, recorded, told):
