@@ -109,6 +109,7 @@ def _write_facts(plan: TrainingPlan) -> None:
             "latency_scale": sim.latency_scale,
             "qa": [sim.qa_root] if sim.qa_train else [],
             "val_files": config.data.val_files,
+            "wandb_run_id": config.ray_kwargs.ray_init.runtime_env.env_vars.get("WANDB_RUN_ID"),
             **runs.provenance(),
         },
     )
