@@ -118,7 +118,7 @@ class RouterReplayBufferAsync(RouterReplayBuffer, ReplayBufferAsync):
 
 
 def replay_buffer(*, trainer_mode: str, **kwargs: Any) -> ReplayBuffer:
-    """The buffer for `trainer.v1.trainer_mode`: `custom_sampler` names this, and veRL calls it as if it were a class."""
+    """The buffer for `trainer.v1.trainer_mode`; `custom_sampler` names this, and veRL calls it as it would a class."""
     made = RouterReplayBuffer if trainer_mode == "sync" else RouterReplayBufferAsync
     return made(trainer_mode=trainer_mode, **kwargs)
 

@@ -32,7 +32,9 @@ PACKAGES: dict[str, str | None] = {
 """Logger of veRL 0.9.1 -> the package that it imports; two that only their makers' platforms have are left out."""
 
 _WORKERS_ENVIRONMENT = "ray_kwargs.ray_init.runtime_env.env_vars"
-_SECRET_NAME = re.compile(r"(api_?key|access_?key|secret|password|passwd|token)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(api_?key|access_?key|secret|password|passwd|(^|[._])(hf|hub|api|auth|access|github)_token)$", re.IGNORECASE
+)
 _WANDB_HOST = "api.wandb.ai"
 
 
@@ -60,7 +62,7 @@ def missing_for_loggers(config: DictConfig) -> list[ConfigError]:
         if package is None:
             continue
         if importlib.util.find_spec(package) is None:
-            install = f".venv/bin/python -m pip install {'router-r1[wandb]' if name == 'wandb' else package}"
+            install = f".venv/bin/python -m pip install {package}"
             remedy = f"the package {package} is not installed here: {install}, or leave {name} out"
             faults.append(ConfigError("configuration", "trainer.logger", name, remedy))
         elif name == "wandb" and not _wandb_is_logged_in():
