@@ -77,7 +77,7 @@ def test_a_recipe_is_sound_or_refused_with_what_would_do(default, untrained_poli
 
 
 def check_workers(config: DictConfig) -> None:
-    """What V1's workers get, made as `ActorRolloutRefWorker.init_model` and `PPOTrainer._setup` make it (veRL 0.9.1)."""
+    """What the workers get, made as `ActorRolloutRefWorker.init_model` and `PPOTrainer._setup` make it (veRL 0.9.1)."""
     from verl.utils.config import omega_conf_to_dataclass
     from verl.workers.config import FSDPActorConfig, HFModelConfig, RolloutConfig
 
