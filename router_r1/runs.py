@@ -52,6 +52,13 @@ def latest_checkpoint(run_dir: Path) -> Path | None:
     return steps[max(steps)] if steps else None
 
 
+def world_size(checkpoint: Path) -> int | None:
+    """How many processes wrote a checkpoint, by the names of its shards; None if it has none."""
+    for file in (checkpoint / "actor").glob("model_world_size_*_rank_*.pt"):
+        return int(file.name.split("_")[3])
+    return None
+
+
 def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.removeprefix("global_step_")) if checkpoint else 0
 

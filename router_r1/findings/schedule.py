@@ -163,7 +163,7 @@ def run(
         finally:
             seconds = clock() - started
             durations.add(task, seconds, code)
-        if code == ExitCode.INTERRUPTED:
+        if code in (ExitCode.INTERRUPTED, ExitCode.PREEMPTED):
             raise KeyboardInterrupt
         if code != ExitCode.DONE or not task.is_done:
             tell(f"{task.name} failed (exit code {code}) and is left out: {_last_line(task.log)}")

@@ -33,6 +33,12 @@ _MAX_ROUNDS = 4
 _CONTROL_MARKUP = re.compile(r"\s*(<[^\s<>]+>|\[/?[A-Z_]+\])\s*")
 
 
+CHAT_TEMPLATE_VALUES = {"date_string": "26 Jul 2024"}
+"""What chat templates are told. Llama's would write today's date into every prompt, so that a policy was evaluated on
+another prompt than it was trained on; this is the date that it takes itself where it has no clock. The same stands in
+`verl/router_r1.yaml` (`data.apply_chat_template_kwargs`)."""
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Chat messages to the ids of a prompt that ends where the policy's first token goes. [prompt_length]
 
@@ -45,7 +51,9 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping
         raise ConfigError(
             tokenizer.name_or_path or "tokenizer", "chat_template", None, "missing; use an instruct model"
         )
-    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=True)
+    ids = tokenizer.apply_chat_template(
+        list(messages), add_generation_prompt=True, tokenize=True, **CHAT_TEMPLATE_VALUES
+    )
     if isinstance(ids, Mapping):  # transformers 5 returns a BatchEncoding, 4 a list
         ids = ids["input_ids"]
     return [int(i) for i in ids]

@@ -33,7 +33,7 @@ class EnginePolicy:
     def __init__(self, server: LLMServerClient, sampling_params: Mapping[str, Any]) -> None:
         self._server = server
         self._sampling_params = sampling_params
-        self.model_versions: list[int] = []
+        self.model_versions: set[int] = set()
         self.preemptions = 0
 
     async def generate(
@@ -85,9 +85,9 @@ class EnginePolicy:
                 "skip_special_tokens": False,  # the engine looks for stop strings in the text that the loop reads
             },
         )
-        version = output.extra_fields.get("global_steps")
-        if version is not None:
-            self.model_versions.append(version)
+        # A generation that a weight update interrupted goes on with the new weights: it has a first and a last version.
+        told = (output.extra_fields.get(f"{which}global_steps") for which in ("", "min_", "max_"))
+        self.model_versions |= {version for version in told if version is not None}
         self.preemptions += max(output.num_preempted or 0, 0)
         # veRL tells only "completed" from "aborted"; a completion that fills its budget was cut, unless the loop finds
         # a tag.
@@ -202,7 +202,6 @@ class RouterAgentLoop(AgentLoopBase):
         timing: dict[str, float],
     ) -> AgentLoopOutput:
         waiting = sum(r.latency_s for r in trajectory.routes)
-        versions: list[int | None] = [*policy.model_versions] or [None]
         errors = [r.error for r in trajectory.routes if r.failed]
         return AgentLoopOutput(
             prompt_ids=trajectory.prompt_ids,
@@ -219,8 +218,8 @@ class RouterAgentLoop(AgentLoopBase):
             ),
             extra_fields={
                 "reward_extra_info": reward_metrics,
-                "min_global_steps": versions[0],
-                "max_global_steps": versions[-1],
+                "min_global_steps": min(policy.model_versions, default=None),
+                "max_global_steps": max(policy.model_versions, default=None),
                 "route_error": errors[-1] if errors else "",
                 **facts,
                 "first_candidate": trajectory.routes[0].candidate if trajectory.routes else "",

@@ -21,6 +21,7 @@ from router_r1.runs import COST_WINDOW_FILE
 from router_r1.training import services
 from router_r1.training.configuration import route_settings
 from router_r1.training.constants import ask_validation_questions
+from router_r1.training.stopping import StopNotice
 
 
 class CheckpointHook(CheckpointCallback):
@@ -28,6 +29,7 @@ class CheckpointHook(CheckpointCallback):
 
     def __init__(self, config: DictConfig) -> None:
         super().__init__(config)
+        self._stop = StopNotice(config)
         settings = config.router_r1
         state = None
         if config.trainer.resume_mode == "resume_path":
@@ -42,6 +44,7 @@ class CheckpointHook(CheckpointCallback):
         forget_attention(Path(checkpoint_dir))
         state = ray.get(self._window.state_dict.remote())
         write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))
+        self._stop.after_saving(global_step)
 
 
 def forget_attention(checkpoint: Path) -> None:

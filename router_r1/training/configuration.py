@@ -27,9 +27,14 @@ from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
 from router_r1.sim.world.facts import Shares
+from router_r1.training.batches import check_batches
 from router_r1.training.constants import constants_settings
 
-_KEYS_OF_VERL = {"actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}}}
+_KEYS_OF_VERL = {
+    "actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}},
+    "algorithm": {"filter_groups": {"enable": False}},
+    "trainer": {"v1": {"sampler": {"sync_refill_failed_groups": False}}},
+}
 """What is read here of veRL's own configuration and set by nothing of ours: enough for a dry run without veRL."""
 
 DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
@@ -91,6 +96,7 @@ def resolve(config: DictConfig) -> DictConfig:
     Raises:
         ConfigError: a value that is still missing, or an interpolation that points nowhere.
     """
+    _check_estimator(config)
     try:
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
         missing = [k for k in OmegaConf.missing_keys(resolved) if k.startswith(("router_r1.", "data."))]
@@ -102,6 +108,15 @@ def resolve(config: DictConfig) -> DictConfig:
     if isinstance(terms, DictConfig):
         terms.update({name: plugins.anchored(term) for name, term in terms.items() if isinstance(term, str)})
     return resolved
+
+
+def _check_estimator(config: DictConfig) -> None:
+    """Without a line of its own an estimator's settings would be interpolations that point nowhere."""
+    estimator, known = config.algorithm.adv_estimator, config.router_r1.estimators
+    if estimator not in known:
+        line = f"+router_r1.estimators.{estimator}='{{rollout_n: 8, kl_in_reward: false, kl_loss: true}}'"
+        remedy = f"has no line in router_r1.estimators, which has {', '.join(known)}; give it one: {line}"
+        raise ConfigError("configuration", "algorithm.adv_estimator", estimator, remedy)
 
 
 def _check_exploration(config: DictConfig) -> None:
@@ -141,22 +156,7 @@ def check_settings(config: DictConfig) -> None:
         raise ConfigError("configuration", "router_r1.pool", settings.pool, remedy)
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
     Shares(**settings.sim.shares).check("router_r1.sim.shares")
-    estimator, n = config.algorithm.adv_estimator, config.actor_rollout_ref.rollout.n
-    if estimator in ("grpo", "rloo") and n < 2:
-        raise ConfigError(
-            "configuration",
-            "actor_rollout_ref.rollout.n",
-            n,
-            f"{estimator.upper()} compares the answers to one question: at least 2",
-        )
-    mini, batch = config.actor_rollout_ref.actor.ppo_mini_batch_size, config.data.train_batch_size
-    if batch % mini:
-        raise ConfigError(
-            "configuration",
-            "actor_rollout_ref.actor.ppo_mini_batch_size",
-            mini,
-            f"must divide data.train_batch_size ({batch}): a rest would be trained on twice",
-        )
+    check_batches(config)
     if config.resume not in ("never", "auto"):
         raise ConfigError("command line", "resume", config.resume, "must be never or auto")
     model = config.actor_rollout_ref.model.path

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,9 +59,8 @@ def questions_to_ask(config: DictConfig, pool: RoutingPool) -> list[OfferedQuest
     if not (simulated if settings.enabled is None else settings.enabled):
         return []
     files = config.data.val_files
-    questions = [
-        question for file in ([files] if isinstance(files, str) else files) for question in _read(Path(file), pool)
-    ]
+    rows = [row for file in ([files] if isinstance(files, str) else files) for row in _read(Path(file))]
+    questions = [_question(row, pool) for row in _validated(rows, config.data)]
     seen: set[tuple[str, int]] = set()
     for question in questions:
         if question.key in seen:
@@ -77,10 +77,25 @@ def questions_to_ask(config: DictConfig, pool: RoutingPool) -> list[OfferedQuest
     return random.Random(config.seed).sample(questions, limit)
 
 
-def _read(file: Path, pool: RoutingPool) -> list[OfferedQuestion]:
+def _read(file: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    return [_question(row, pool) for row in pq.read_table(file).to_pylist()]
+    rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    return rows
+
+
+def _validated(rows: list[dict[str, Any]], data: DictConfig) -> list[dict[str, Any]]:
+    """The rows that validations ask: of more than `data.val_max_samples` those that veRL draws.
+
+    It draws them as here (veRL 0.9.1, `utils/dataset/rl_dataset.py`, `_read_files_and_tokenize`).
+    """
+    most = OmegaConf.select(data, "val_max_samples") or -1
+    if not 0 < most < len(rows):
+        return rows
+    if not data.shuffle:
+        return rows[:most]
+    drawn = np.random.default_rng(data.seed).choice(len(rows), size=most, replace=False)
+    return [rows[place] for place in drawn]
 
 
 def _question(row: dict[str, Any], pool: RoutingPool) -> OfferedQuestion:

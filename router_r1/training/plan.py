@@ -16,7 +16,8 @@ from router_r1 import processes, runs
 from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file
 from router_r1.training import configuration as cfg
-from router_r1.training import simulation
+from router_r1.training import effectiveness, simulation, trackers
+from router_r1.training.batches import Cluster
 from router_r1.training.trainer import ERROR_FILE
 
 
@@ -72,10 +73,28 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
             "trainer.resume_from_path": str(resume_from),
             "trainer.val_before_train": False,
         }
+    started = runs.read_run_json(run_dir).get("wandb_run_id") if earlier else None
+    values |= trackers.wandb_environment(config, run_dir, started)
     cfg.set_values(config, values)
     cfg.set_values(config, {"router_r1.pool": str(pool_file(cfg.resolve(config).router_r1.pool))})
     missing = check(cfg.resolve(config), dry_run=dry_run)
+    if resume_from:
+        _check_world_size(resume_from, Cluster.of(config))
     return TrainingPlan(config, overrides, experiment, run_dir, resume_from, missing)
+
+
+def _check_world_size(checkpoint: Path, cluster: Cluster) -> None:
+    """Refuse to go on with another number of processes: model and optimizer lie in as many shards as wrote them."""
+    written = runs.world_size(checkpoint)
+    if written is None or written == cluster.size:
+        return
+    nodes = cluster.nodes if written % cluster.nodes == 0 else 1
+    remedy = (
+        f"{checkpoint} was written by {written} processes, and only as many can read it: go on with "
+        f"trainer.nnodes={nodes} trainer.n_gpus_per_node={written // nodes}, or start a new run from its weights, "
+        f"without the optimizer's state: name=NEW actor_rollout_ref.model.path={checkpoint / 'actor' / 'huggingface'}"
+    )
+    raise ConfigError("command line", "trainer.n_gpus_per_node", cluster.per_node, remedy)
 
 
 def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
@@ -85,7 +104,9 @@ def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
         ConfigError: for the first thing that is wrong, or, but in a dry run, missing.
     """
     cfg.check_settings(resolved)
-    missing = cfg.missing(resolved)
+    trackers.check_loggers(resolved)
+    trackers.check_secrets(resolved)
+    missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved)
     if missing and not dry_run:
         raise missing[0]
     if resolved.router_r1.sim.enabled:
@@ -145,6 +166,10 @@ def describe(plan: TrainingPlan, console: Console) -> None:
     if plan.resume_from:
         console.print(f"going on from {plan.resume_from}")
     console.print(f"everything goes to {plan.run_dir}")
+    if plan.overrides and cfg.has_verl():
+        unread = effectiveness.without_effect(c, effectiveness.overridden(plan.overrides))
+        for key, why in unread.items():
+            console.print(f"without effect: {key} ({why})", markup=False)
 
 
 def trainer_environment(config: DictConfig) -> dict[str, str]:

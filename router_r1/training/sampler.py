@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from router_r1.atomic import write_text
 from router_r1.candidate_answers import read_table
@@ -46,18 +46,41 @@ class RolloutFailed(RuntimeError):
 class RouterReplayBuffer(ReplayBuffer):
     """Adds `train/...` metrics to each step, and stops the run when trajectories are missing or routes fail.
 
-    veRL drops what a sampler measures of a validation, so that the `val/...` metrics go into a file of their own.
+    veRL's group filtering, refilling and staleness rules stay as they are. veRL drops what a sampler measures of a
+    validation, so that the `val/...` metrics go into a file of their own.
 
     Of `trainer.v1.sampler.sampler_kwargs`: `max_failed_routes` is the largest share of failed routes in a step that is
     still trained on, in [0, 1]; `samples_per_question` gives the trajectories per question of each partition; `run_dir`
-    is the run's folder.
+    is the run's folder; the others are those that veRL withholds from a custom sampler (`_withheld`).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "poll_interval": POLL_INTERVAL_S})
-        self._max_failed_routes = float(self.sampler_kwargs["max_failed_routes"])
-        self._samples_per_question = dict(self.sampler_kwargs["samples_per_question"])
-        self._validation = ValidationMeasures(Path(self.sampler_kwargs["run_dir"]))
+    def __init__(self, *, sampler_kwargs: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(
+            sampler_kwargs=sampler_kwargs, **_withheld(sampler_kwargs), **kwargs, poll_interval=POLL_INTERVAL_S
+        )
+        self._max_failed_routes = float(sampler_kwargs["max_failed_routes"])
+        self._samples_per_question = dict(sampler_kwargs["samples_per_question"])
+        self._validation = ValidationMeasures(Path(sampler_kwargs["run_dir"]))
+
+    def _evict_terminal_groups(
+        self, global_steps: int, partition_id: str, eviction_reasons: tuple[set[str], set[str], set[str], Any]
+    ) -> tuple[set[str], int, int, dict[str, Any]]:
+        """Failed groups are replaced only where that is asked for: veRL's asynchronous buffer always would.
+
+        A spent budget fails every group, the replacements too, so that a step would never be whole.
+        """
+        _, _, failed, _ = eviction_reasons
+        if failed:
+            refuse_overspending(connect().ledger(), step=global_steps)
+            if not self.sync_refill_failed_groups:
+                raise RolloutFailed(
+                    f"{len(failed)} questions of step {global_steps} failed in the rollout workers; their errors stand "
+                    "above in this log (trainer.v1.sampler.sync_refill_failed_groups=true asks others in their place)"
+                )
+        evicted: tuple[set[str], int, int, dict[str, Any]] = super()._evict_terminal_groups(
+            global_steps, partition_id, eviction_reasons
+        )
+        return evicted
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
@@ -88,6 +111,35 @@ class RouterReplayBuffer(ReplayBuffer):
             metrics["train/policy_tokens"] = int((mask == 1).sum())
             metrics["train/observation_tokens"] = int((mask == 0).sum())
         return batch, metrics
+
+
+class RouterReplayBufferAsync(RouterReplayBuffer, ReplayBufferAsync):
+    """The same on the buffer of a trainer that trains while the next trajectories are rolled out."""
+
+
+def replay_buffer(*, trainer_mode: str, **kwargs: Any) -> ReplayBuffer:
+    """The buffer for `trainer.v1.trainer_mode`; `custom_sampler` names this, and veRL calls it as it would a class."""
+    made = RouterReplayBuffer if trainer_mode == "sync" else RouterReplayBufferAsync
+    return made(trainer_mode=trainer_mode, **kwargs)
+
+
+def _withheld(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that veRL 0.9.1's trainer gives its own buffers and no custom one (`_build_replay_buffer`).
+
+    Args:
+        given: `filter_groups`, `sync_refill_failed_groups` and `train_batch_size` as veRL's configuration has them.
+    """
+    filtered, refills = given["filter_groups"], bool(given["sync_refill_failed_groups"])
+    metric = str(filtered["metric"]) if filtered["enable"] else None
+    batch = int(given["train_batch_size"])
+    return {
+        "filter_groups_metric": metric,
+        "sync_refill_failed_groups": refills,
+        "train_batch_size": batch,
+        # An exact number of questions is refilled one by one; the trainer's loader is set to that as well.
+        "gen_batch_size": 1 if metric is not None or refills else batch,
+        "max_inflight_gen_batches": filtered["max_inflight_gen_batches"] if metric is not None else 1,
+    }
 
 
 def refuse_outage(rows: Sequence[dict[str, float]], errors: Sequence[str], *, step: int, limit: float) -> None:

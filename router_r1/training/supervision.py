@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -26,6 +27,7 @@ from router_r1.training import configuration as cfg
 from router_r1.training import report, simulation
 from router_r1.training.constants import questions_to_ask
 from router_r1.training.plan import TrainingPlan, describe, raise_refusal, trainer_environment
+from router_r1.training.stopping import ask_to_stop, notice_file
 from router_r1.training.trainer import ERROR_FILE
 
 
@@ -53,6 +55,9 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
     if code == ExitCode.REFUSED:
         raise_refusal(plan.run_dir, plan.run_dir / "train.log")
     if code == ExitCode.INTERRUPTED:
+        return code
+    if code == ExitCode.PREEMPTED:
+        console.print(f"saved: {checkpoint}; go on with: bash train.sh resume=auto name={plan.run_dir.name}")
         return code
     if code == 0:
         report.close(plan.run_dir, console)
@@ -109,13 +114,17 @@ def _write_facts(plan: TrainingPlan) -> None:
             "latency_scale": sim.latency_scale,
             "qa": [sim.qa_root] if sim.qa_train else [],
             "val_files": config.data.val_files,
+            "wandb_run_id": config.ray_kwargs.ray_init.runtime_env.env_vars.get("WANDB_RUN_ID"),
             **runs.provenance(),
         },
     )
 
 
 def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
-    """Run the trainer, show a line per step, pass Ctrl-C on; returns its exit code (negative: killed by a signal)."""
+    """Run the trainer, show a line per step; returns its exit code (negative: killed by a signal).
+
+    Ctrl-C ends it now. SIGTERM lets it finish the step and save; a second one ends it now.
+    """
     log = plan.run_dir / "train.log"
     metrics = Path(plan.config.ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH)
     metrics.parent.mkdir(exist_ok=True)
@@ -124,10 +133,13 @@ def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
         "router_r1.training.trainer", [str(config_file)], log=log, env=trainer_environment(plan.config)
     )
     lines = report.StepLines(metrics, plan.config.trainer.total_training_steps)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    notice = Notice(plan.run_dir)
+    signal.signal(signal.SIGTERM, notice)
     try:
         while True:
             ended = _wait(trainer, 0.5)
+            if words := notice.news():
+                console.print(words)
             for line in lines.new():
                 console.print(line, markup=False)
             if ended:
@@ -136,6 +148,28 @@ def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
         console.print(f"stopping; go on later with: bash train.sh resume=auto name={plan.run_dir.name}")
         processes.stop(trainer, grace_s=60)
         return ExitCode.INTERRUPTED
+
+
+class Notice:
+    """What SIGTERM does; a signal handler."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._has_come = self._is_told = False
+        notice_file(run_dir).unlink(missing_ok=True)  # of an earlier start
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._has_come:
+            raise KeyboardInterrupt
+        self._has_come = True
+        ask_to_stop(self._run_dir)
+
+    def news(self) -> str:
+        """What to tell of it, once."""
+        if not self._has_come or self._is_told:
+            return ""
+        self._is_told = True
+        return "SIGTERM: the step is finished and saved first; a second one ends the run now"
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:

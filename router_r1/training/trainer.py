@@ -17,7 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from router_r1.atomic import write_text
 from router_r1.exit_codes import ExitCode
 
-_EXIT_BY_ERROR = {"PoolUnreachable": ExitCode.POOL_UNREACHABLE, "BudgetSpent": ExitCode.BUDGET_SPENT}
+_EXIT_BY_ERROR = {
+    "PoolUnreachable": ExitCode.POOL_UNREACHABLE,
+    "BudgetSpent": ExitCode.BUDGET_SPENT,
+    "StopRequested": ExitCode.PREEMPTED,
+}
 ERROR_FILE = "error.txt"
 
 

@@ -82,7 +82,7 @@ async def test_what_was_written_for_the_policy_is_part_of_the_prompt_whose_log_p
     assert (call["prompt_ids"], call["sampling_params"]["prompt_logprobs"]) == ([1, 2, 7, 5], 0)
     assert call["sampling_params"]["max_tokens"] == 9
     assert (generation.token_ids, generation.logprobs) == ([7, 5, 6, 8], [-3.5, -0.5, -0.1, -0.2])
-    assert (generation.finish, policy.model_versions) == ("stop", [2])
+    assert (generation.finish, policy.model_versions) == ("stop", {2})
 
 
 async def test_an_engine_that_tells_no_log_probs_of_a_prompt_is_no_silent_gap():
@@ -129,14 +129,16 @@ async def test_a_generation_says_how_it_ended(output, finish):
 
 async def test_model_versions_and_preemptions_are_kept_for_the_trainer():
     outputs = [
-        Output([5], extra_fields={"global_steps": 4}, num_preempted=2),
+        Output([5], extra_fields={"global_steps": 4, "min_global_steps": 3, "max_global_steps": 4}, num_preempted=2),
         Output([6], extra_fields={"global_steps": 5}, num_preempted=-1),
     ]
     policy = agent_loop.EnginePolicy(Server(*outputs), {})
     for _ in range(2):
         await policy.generate([1], max_tokens=3, stop=STOP_STRINGS, request_id="r")
 
-    assert (policy.model_versions, policy.preemptions) == ([4, 5], 2)
+    assert (policy.model_versions, policy.preemptions) == ({3, 4, 5}, 2), (
+        "the first generation began with version 3 and was interrupted"
+    )
 
 
 async def test_a_fault_of_the_engine_is_not_turned_into_an_answer():

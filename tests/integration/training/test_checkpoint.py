@@ -4,11 +4,13 @@ import json
 import shutil
 from types import SimpleNamespace
 
+from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM
 
 from router_r1.runs import COST_WINDOW_FILE
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.training import checkpoint
+from router_r1.training.stopping import StopNotice
 
 
 def test_a_saved_checkpoint_can_be_loaded_without_the_attention_that_it_was_trained_with(tmp_path, monkeypatch):
@@ -19,6 +21,7 @@ def test_a_saved_checkpoint_can_be_loaded_without_the_attention_that_it_was_trai
     window = {"costs": [1.0]}
     hook = object.__new__(checkpoint.CheckpointHook)
     hook._window = SimpleNamespace(state_dict=SimpleNamespace(remote=lambda: window))
+    hook._stop = StopNotice(OmegaConf.create({"run_dir": str(tmp_path), "trainer": {"save_freq": 1}}))
     monkeypatch.setattr(checkpoint.ray, "get", lambda answer: answer)
 
     hook.on_save(None, 1, str(tmp_path))

@@ -168,3 +168,20 @@ def test_off_nothing_is_asked(resolved, server):
     ask(config, load_pool(config.router_r1.pool))
 
     assert server.requests == []
+
+
+@pytest.mark.slow  # importing veRL takes seconds
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_only_the_questions_that_a_validation_draws_are_asked(resolved, untrained_policy, shuffle):
+    from transformers import AutoTokenizer
+    from verl.trainer.ppo.utils import create_rl_dataset
+
+    config = resolved(data__val_max_samples=3, data__shuffle=shuffle, seed=7)
+    tokenizer = AutoTokenizer.from_pretrained(untrained_policy)
+    validated = create_rl_dataset(
+        config.data.val_files, config.data, tokenizer, None, is_train=False, max_samples=config.data.val_max_samples
+    )
+
+    keys = [question.key for question in asked(config)]
+    assert keys == [("nq", validated[place]["extra_info"]["index"]) for place in range(len(validated))]
+    assert len(keys) == 3

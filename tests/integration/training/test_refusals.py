@@ -5,6 +5,7 @@ What the checks themselves find is in `test_checks.py`.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -101,6 +102,41 @@ def test_a_run_is_never_started_over_an_earlier_one_of_the_same_name(tmp_path, c
 
     assert main([f"runs_dir={tmp_path / 'runs'}", "name=mine"]) == 2
     assert "resume=auto" in capsys.readouterr().err
+
+
+def test_a_run_is_not_resumed_by_another_number_of_processes_than_wrote_its_checkpoint(tmp_path, capsys):
+    run = tmp_path / "runs" / "mine"
+    checkpoint = run / "checkpoints" / "global_step_30"
+    (checkpoint / "actor" / "huggingface").mkdir(parents=True)
+    (checkpoint / "cost_window.json").write_text("{}")
+    for rank in range(4):
+        (checkpoint / "actor" / f"model_world_size_4_rank_{rank}.pt").touch()
+    (run / "run.json").write_text('{"overrides": []}')
+
+    assert main([f"runs_dir={tmp_path / 'runs'}", "name=mine", "resume=auto", "trainer.n_gpus_per_node=2"]) == 2
+
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert f"trainer.n_gpus_per_node = 2: {checkpoint} was written by 4 processes" in error
+    assert "trainer.nnodes=1 trainer.n_gpus_per_node=4" in error
+    assert f"actor_rollout_ref.model.path={checkpoint / 'actor' / 'huggingface'}" in error
+
+
+def test_a_logger_whose_package_is_not_here_is_refused_and_only_listed_in_a_dry_run(refusal, own_run, tmp_path, capsys):
+    if importlib.util.find_spec("swanlab"):
+        pytest.skip("swanlab is installed")
+
+    assert "the package swanlab is not installed here" in refusal("trainer.logger=[console,swanlab]")
+    assert main([f"runs_dir={tmp_path / 'runs'}", *own_run, "trainer.logger=[console,swanlab]", "--dry-run"]) == 0
+    assert "missing: configuration: trainer.logger = 'swanlab'" in capsys.readouterr().out
+
+
+def test_a_dry_run_tells_of_keys_that_do_nothing(own_run, tmp_path, capsys):
+    assert main([f"runs_dir={tmp_path / 'runs'}", *own_run, "critic.ppo_max_token_len_per_gpu=8192", "--dry-run"]) == 0
+
+    out = capsys.readouterr().out
+    assert "without effect: critic.ppo_max_token_len_per_gpu (set critic.ppo_infer_max_token_len_per_gpu" in out
+    assert out.count("without effect") == 1
 
 
 def test_a_key_that_the_endpoint_refuses_ends_the_run_before_it_starts(refusal, own_run, pool_file, monkeypatch):

@@ -288,3 +288,19 @@ def test_a_prompt_has_the_ids_that_verls_agent_loop_builds(tokenizer, model_type
     builder = wiring.create_continuous_token_builder(tokenizer, hf_model_type=model_type)
     messages = [{"role": "system", "content": "Route."}, {"role": "user", "content": "Who wrote <|im_start|> it?"}]
     assert encode_prompt(tokenizer, messages) == builder.build_initial_tokens(messages)
+
+
+LLAMAS_DATE = (
+    "{%- if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
+    "Today Date: {{ date_string }}"
+)
+"""How Llama 3.2's chat template comes to a date."""
+
+
+def test_a_prompt_is_the_same_every_day():
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = LLAMAS_DATE + tokenizer.chat_template
+
+    prompt = tokenizer.decode(encode_prompt(tokenizer, [{"role": "user", "content": "Who?"}]))
+
+    assert prompt.startswith("Today Date: 26 Jul 2024<|im_start|>user")

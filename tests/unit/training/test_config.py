@@ -11,6 +11,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import load_pool
 from router_r1.project_files import pool_file
 from router_r1.rollout.exploration import ExplorationConfig
+from router_r1.rollout.tokens import CHAT_TEMPLATE_VALUES
 from router_r1.training import configuration as cfg
 
 RUN = {"name": "x", "run_dir": "/x"}
@@ -111,10 +112,39 @@ def test_gpu_experiments_carry_the_settings_of_the_paper(experiment):
     assert not c.router_r1.sim.enabled
 
 
-def test_gpu_validation_is_greedy():
-    kwargs = composed("platform=gpu").actor_rollout_ref.rollout.val_kwargs
+def test_on_gpus_validation_is_greedy_of_a_part_of_the_questions_and_not_before_training():
+    c = composed("platform=gpu")
 
-    assert (kwargs.temperature, kwargs.do_sample) == (0, False)
+    assert c.actor_rollout_ref.rollout.val_kwargs.temperature == 0
+    assert not c.trainer.val_before_train
+    validations = c.trainer.total_training_steps // c.trainer.test_freq
+    assert validations * c.data.val_max_samples < c.trainer.total_training_steps * c.data.train_batch_size / 4
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_two_checkpoints_are_kept_and_no_entropy_is_computed_in_the_update(platform):
+    c = composed(f"platform={platform}")
+
+    assert (c.trainer.max_actor_ckpt_to_keep, c.trainer.max_critic_ckpt_to_keep) == (2, 2)
+    assert not c.actor_rollout_ref.actor.calculate_entropy
+    assert c.actor_rollout_ref.actor.entropy_coeff == 0
+
+
+def test_the_critics_budget_of_tokens_is_in_the_key_that_is_read():
+    assert composed("platform=gpu").critic.ppo_infer_max_token_len_per_gpu == 49152
+
+
+def test_the_sampler_is_told_what_verl_tells_its_own_samplers_only():
+    c = composed("algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=em")
+    told = c.trainer.v1.sampler.sampler_kwargs
+
+    assert (told.filter_groups.enable, told.filter_groups.metric) == (True, "em")
+    assert told.train_batch_size == c.data.train_batch_size
+    assert told.sync_refill_failed_groups is False
+
+
+def test_training_tells_chat_templates_what_evaluation_tells_them():
+    assert dict(composed("platform=gpu").data.apply_chat_template_kwargs) == CHAT_TEMPLATE_VALUES
 
 
 def test_with_gpus_the_gpu_experiment_is_chosen_with_as_many_processes(monkeypatch):

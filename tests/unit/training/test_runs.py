@@ -33,6 +33,15 @@ def test_the_latest_checkpoint_is_the_one_with_the_highest_step_not_the_last_by_
     assert runs.step_of(newest) == 10
 
 
+def test_how_many_processes_wrote_a_checkpoint_is_told_by_its_shards(tmp_path):
+    folder = checkpoint(tmp_path, 10)
+    assert runs.world_size(folder) is None
+
+    for rank in range(4):
+        (folder / "actor" / f"model_world_size_4_rank_{rank}.pt").touch()
+    assert runs.world_size(folder) == 4
+
+
 def test_a_checkpoint_whose_writing_was_cut_off_is_passed_over(tmp_path):
     whole = checkpoint(tmp_path, 20)
     checkpoint(tmp_path, 40, window=False)

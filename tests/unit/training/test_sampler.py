@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from router_r1 import runs
 from router_r1.training import sampler
@@ -224,3 +226,75 @@ def test_a_step_after_the_budget_was_spent_is_refused_with_the_figures():
     with pytest.raises(sampler.BudgetSpent, match=r"budget spent: 0\.51 of 0\.5 USD.*Step 3 was not trained on"):
         sampler.refuse_overspending(ledger, step=3)
     assert sampler.spending_metrics(ledger)["routing/spend_usd/a"] == 0.51
+
+
+# ---------------------------------------------------------------- what is left to veRL
+
+
+def buffer(mode: str = "sync", **told: object) -> ReplayBuffer:
+    """Made as veRL's trainer makes a custom sampler; `told` are more of `trainer.v1.sampler.sampler_kwargs`."""
+    kwargs = {
+        "max_failed_routes": 0.2,
+        "samples_per_question": {"train": 8, "val": 1},
+        "run_dir": "/nowhere",
+        "filter_groups": {"enable": False, "metric": "reward", "max_inflight_gen_batches": 1},
+        "sync_refill_failed_groups": False,
+        "train_batch_size": 16,
+    }
+    return sampler.replay_buffer(
+        trainer_mode=mode,
+        trainer_config={},
+        max_off_policy_threshold=4,
+        max_off_policy_strategy="wait",
+        sampler_kwargs=kwargs | told,
+        refill_fn=lambda questions: questions,
+    )
+
+
+@pytest.mark.parametrize(("mode", "is_async"), [("sync", False), ("colocate_async", True), ("separate_async", True)])
+def test_each_mode_of_verls_trainer_has_its_own_buffer_with_its_rules(mode, is_async):
+    made = buffer(mode)
+
+    assert isinstance(made, sampler.RouterReplayBuffer)
+    assert isinstance(made, ReplayBufferAsync) == is_async
+    assert (made.max_off_policy_threshold, made.max_off_policy_strategy) == (4, "wait")
+    assert made.poll_interval == sampler.POLL_INTERVAL_S
+
+
+def test_without_group_filtering_whole_batches_are_fetched():
+    made = buffer()
+    assert (made.filter_groups_metric, made.gen_batch_size, made.train_batch_size) == (None, 16, 16)
+
+
+@pytest.mark.parametrize("mode", ["sync", "colocate_async"])
+def test_group_filtering_reaches_the_buffer_with_its_metric_and_bounds(mode):
+    made = buffer(mode, filter_groups={"enable": True, "metric": "em", "max_inflight_gen_batches": 3})
+
+    assert (made.filter_groups_metric, made.gen_batch_size, made.max_inflight_gen_batches) == ("em", 1, 3)
+
+
+class Services:
+    def __init__(self, budget_usd: float, spent: str = "0") -> None:
+        self._ledger = sampler.Ledger(["a"], budget_usd=budget_usd)
+        self._ledger.charge("a", Decimal(spent))
+
+    def ledger(self) -> sampler.Ledger:
+        return self._ledger
+
+
+FAILED = (set(), set(), {"question-1"}, Counter())
+
+
+@pytest.mark.parametrize("mode", ["sync", "colocate_async"])
+def test_a_group_that_failed_in_the_workers_stops_the_run_in_every_mode(monkeypatch, mode):
+    monkeypatch.setattr(sampler, "connect", lambda: Services(1.0))
+
+    with pytest.raises(sampler.RolloutFailed, match=r"1 questions of step 3 failed .*sync_refill_failed_groups=true"):
+        buffer(mode)._evict_terminal_groups(3, "train", FAILED)
+
+
+def test_a_spent_budget_is_told_rather_than_refilled_for_ever(monkeypatch):
+    monkeypatch.setattr(sampler, "connect", lambda: Services(0.5, spent="0.6"))
+
+    with pytest.raises(sampler.BudgetSpent, match="Step 3 was not trained on"):
+        buffer(sync_refill_failed_groups=True)._evict_terminal_groups(3, "train", FAILED)
