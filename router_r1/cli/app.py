@@ -14,6 +14,7 @@ from router_r1.exit_codes import ExitCode
 
 _COMMANDS = {
     "train": ("router_r1.cli.train:train", "Train a router."),
+    "plan": ("router_r1.cli.plan:plan", "See what a training needs, and which settings make it fit."),
     "bench": ("router_r1.cli.bench:bench", "Benchmark a trained router, or another method, on test sets."),
     "compare": ("router_r1.cli.compare:compare", "Put several benchmarks side by side."),
     "findings": ("router_r1.cli.findings:findings", "See which of the paper's findings hold in the small."),

@@ -18,6 +18,8 @@ from router_r1.project_files import pool_file
 from router_r1.training import configuration as cfg
 from router_r1.training import effectiveness, simulation, trackers
 from router_r1.training.batches import Cluster
+from router_r1.training.sizing.estimate import Estimate, estimate, refuse_what_cannot_fit
+from router_r1.training.sizing.telling import lines
 from router_r1.training.trainer import ERROR_FILE
 
 
@@ -124,6 +126,7 @@ def _earlier_run(config: DictConfig) -> Path | None:
 
 def dry_run(plan: TrainingPlan, console: Console) -> None:
     """Print the plan and veRL's own verdict on it; nothing is left behind."""
+    refuse_what_cannot_fit(estimate_of(plan))
     print(OmegaConf.to_yaml(cfg.resolve(plan.config)))
     describe(plan, console)
     for fault in plan.missing:
@@ -163,6 +166,8 @@ def describe(plan: TrainingPlan, console: Console) -> None:
         + (f" x {n} trajectories" if n > 1 else "")
         + f" · seed {c.seed} · {c.trainer.n_gpus_per_node * c.trainer.nnodes} {c.trainer.device} device(s)"
     )
+    for line in lines(estimate_of(plan), plan.run_dir):
+        console.print(line, markup=False)
     if plan.resume_from:
         console.print(f"going on from {plan.resume_from}")
     console.print(f"everything goes to {plan.run_dir}")
@@ -170,6 +175,12 @@ def describe(plan: TrainingPlan, console: Console) -> None:
         unread = effectiveness.without_effect(c, effectiveness.overridden(plan.overrides))
         for key, why in unread.items():
             console.print(f"without effect: {key} ({why})", markup=False)
+
+
+def estimate_of(plan: TrainingPlan) -> Estimate:
+    """What the run needs of GPUs, hosts, candidates."""
+    config = cfg.resolve(plan.config)
+    return estimate(config, cfg.pool_of(config), plan.overrides)
 
 
 def trainer_environment(config: DictConfig) -> dict[str, str]:

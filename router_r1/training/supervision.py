@@ -26,7 +26,8 @@ from router_r1.routing.preflight import preflight
 from router_r1.training import configuration as cfg
 from router_r1.training import report, simulation
 from router_r1.training.constants import questions_to_ask
-from router_r1.training.plan import TrainingPlan, describe, raise_refusal, trainer_environment
+from router_r1.training.plan import TrainingPlan, describe, estimate_of, raise_refusal, trainer_environment
+from router_r1.training.sizing.estimate import measured_beside_planned, refuse_what_cannot_fit, write
 from router_r1.training.stopping import ask_to_stop, notice_file
 from router_r1.training.trainer import ERROR_FILE
 
@@ -34,6 +35,7 @@ from router_r1.training.trainer import ERROR_FILE
 def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -> int:
     """Start a checked run and see it through; returns the exit code."""
     started = time.monotonic()
+    refuse_what_cannot_fit(estimate := estimate_of(plan))
     describe(plan, console)
     settings = cfg.resolve(plan.config).router_r1
     if not (skip_preflight or settings.sim.enabled):
@@ -47,6 +49,7 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
         config_file = plan.run_dir / "config.yaml"
         cfg.dump(plan.config, config_file)
         _write_facts(plan)
+        write(estimate, plan.run_dir)
         runs.point(plan.run_dir.parent / "latest", plan.run_dir)
         code = _supervise(plan, config_file, console)
     checkpoint = runs.latest_checkpoint(plan.run_dir)
@@ -61,6 +64,8 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
         return code
     if code == 0:
         report.close(plan.run_dir, console)
+        if compared := measured_beside_planned(plan.run_dir):
+            console.print(compared)
         console.print(f"done in {(time.monotonic() - started) / 60:.1f} min: {plan.run_dir}")
         return 0
     error_file = plan.run_dir / ERROR_FILE

@@ -16,6 +16,7 @@ from router_r1.exit_codes import ExitCode
 
 COMMANDS = (
     "train",
+    "plan",
     "bench",
     "compare",
     "findings",
