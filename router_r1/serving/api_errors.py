@@ -61,5 +61,9 @@ def refused(param: str | None, message: str, code: str | None = None) -> ApiErro
     return ApiError(HTTPStatus.BAD_REQUEST, message, code=code, param=param)
 
 
+CLIENT_CLOSED_REQUEST = 499
+"""What the access log has for it: nginx's number, since HTTP has none."""
+
+
 class ClientGone(Exception):
     """Whoever asked has closed the connection: nothing can be answered any more."""

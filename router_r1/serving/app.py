@@ -17,14 +17,14 @@ from starlette.exceptions import HTTPException
 
 from router_r1.router import Router
 from router_r1.serving.answering import Answering, Outcome, Prepared
-from router_r1.serving.api_errors import ApiError, ClientGone
+from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone
 from router_r1.serving.chat_request import read_chat_request
 from router_r1.serving.chat_response import Chunks, completion
-from router_r1.serving.connections import EventStream, read_body, while_connected
+from router_r1.serving.connections import EventStream, notes_of, read_body, while_connected
 from router_r1.serving.keys import Keys
 from router_r1.serving.limits import RequestRate
 from router_r1.serving.live import Event
-from router_r1.serving.observing import CLIENT_CLOSED_REQUEST, Observed, ServingMetrics, notes_of
+from router_r1.serving.observing import Observed, ServingMetrics
 from router_r1.serving.options import ServingOptions
 from router_r1.serving.origins import check_origin
 

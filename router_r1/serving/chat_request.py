@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from router_r1.errors import dotted
 from router_r1.serving.api_errors import ApiError, refused
@@ -31,13 +31,16 @@ class Message(_Part):
     """One message; what else a client sends back of an earlier reply (its reasoning, say) is passed over."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
+    content: list[TextPart] | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _in_parts(cls, written: object) -> object:
+        return [{"type": "text", "text": written}] if isinstance(written, str) else written
 
     @property
     def text(self) -> str:
-        if self.content is None or isinstance(self.content, str):
-            return self.content or ""
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
 
 
 class StreamOptions(_Part):
@@ -150,8 +153,7 @@ def _unsupported(name: str, why: str) -> ApiError:
 def _in_words(fault: ValidationError) -> ApiError:
     """The first fault, with its place; what was sent is not repeated."""
     first = fault.errors(include_url=False, include_input=False)[0]
-    # pydantic says of every branch of a union what it lacks, and names the branch in the path
-    param = dotted(part for part in first["loc"] if not str(part).startswith(("list[", "str")))
+    param = dotted(first["loc"])
     return refused(param or None, f"{param or 'body'}: {first['msg']}")
 
 

@@ -19,13 +19,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from router_r1.serving.answering import Answering, Outcome, Prepared
-from router_r1.serving.api_errors import ApiError, ClientGone
+from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone
 from router_r1.serving.chat_response import Chunks, sse
 from router_r1.serving.live import Event, Wrote
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def notes_of(scope: dict[str, Any]) -> dict[str, Any]:
+    """What the access log will say of a request; to be added to."""
+    notes: dict[str, Any] = scope.setdefault("router_r1.notes", {})
+    return notes
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -151,7 +157,10 @@ class EventStream(Response):
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await while_connected(receive, self._send_all(send))
+        try:
+            await while_connected(receive, self._send_all(send))
+        except ClientGone:
+            notes_of(scope)["status"] = CLIENT_CLOSED_REQUEST
 
     async def _send_all(self, send: Send) -> None:
         async def send_one(body: bytes, *, more: bool = True) -> None:

@@ -18,12 +18,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from router_r1.serving.answering import Answering, Outcome
-from router_r1.serving.connections import Receive, Send
+from router_r1.serving.connections import Receive, Send, notes_of
 
-CLIENT_CLOSED_REQUEST = 499  # nginx's number for it; HTTP has none
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8)
 _PATHS = ("/v1/chat/completions", "/v1/models", "/healthz", "/readyz", "/metrics")
-_NOTES = "router_r1.notes"
 
 
 class ServingMetrics:
@@ -75,12 +73,6 @@ def access_logger(file: Path | None) -> logging.Logger:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     return logger
-
-
-def notes_of(scope: dict[str, Any]) -> dict[str, Any]:
-    """What the access log will say of a request; to be added to."""
-    notes: dict[str, Any] = scope.setdefault(_NOTES, {})
-    return notes
 
 
 class Observed:

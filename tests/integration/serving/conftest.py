@@ -1,4 +1,4 @@
-"""A real server on a real socket, in the event loop of its test: a policy that says what it is told, simulated candidates."""
+"""A real server on a real socket, in the event loop of its test; a policy that says what it is told."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ def ask_newton(context: str) -> str:
     return f"<think> I was told. </think>\n<answer> {told[-1]} </answer>"
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Return as soon as it holds."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (what it looks at tells nobody)
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Served:
     """A running server, and what is behind it."""
@@ -79,9 +86,9 @@ class Served:
 
     async def books_balance(self) -> None:
         """Nothing is left in flight, and what was started has ended in one way or another."""
-        async with asyncio.timeout(20):
-            while self.policy.running or not self.router.routes.is_idle or self.app.answering.places.held:
-                await asyncio.sleep(0.01)
+        await until(
+            lambda: not self.policy.running and self.router.routes.is_idle and not self.app.answering.places.held
+        )
         for account in self.router.routes.ledger.accounts.values():
             assert account.started == account.finished + account.failed + account.cancelled
         assert self.app.answering.places.waiting == 0
