@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -58,11 +61,22 @@ def serve(
         settings = make_settings(with_default_policy(options))
         sock = bind(serving.host, serving.port)
         try:
-            asyncio.run(_serve(settings, serving, keys, sock, check_candidates=not skip_preflight))
+            with _ended_by_sigterm():
+                asyncio.run(_serve(settings, serving, keys, sock, check_candidates=not skip_preflight))
         finally:
             sock.close()
 
     return exit_code_of(run)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _serve(

@@ -167,6 +167,12 @@ class Answering:
             logger.error("%s: %s", asked.id, fault)
             message = f"the policy failed; the server's log says why, under {asked.id}"
             raise ApiError(HTTPStatus.BAD_GATEWAY, message, code="policy_failed") from None
+        except ApiError:
+            raise
+        except Exception:  # a client must learn of it, in a stream that has begun too
+            logger.exception("%s", asked.id)
+            message = f"the server failed; its log says why, under {asked.id}"
+            raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, message, code="server_failed") from None
         self._failed_at = None
         return outcome
 

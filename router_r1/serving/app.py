@@ -78,7 +78,8 @@ class Application:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, code="shutting_down", retry_after_s=_DRAIN_RETRY_S)
         self._rate.admit(key)
         _check_content_type(request)
-        chat = read_chat_request(await read_body(request, self._options.max_body_kb * 1024))
+        limits = self._options
+        chat = read_chat_request(await read_body(request, limits.max_body_kb * 1024, limits.request_timeout_s))
         asked = self.answering.prepare(chat, key)
         notes = notes_of(request.scope)
         notes |= {"id": asked.id, "model": asked.model.name, "cost_weight": asked.model.cost_weight}

@@ -34,13 +34,22 @@ def notes_of(scope: dict[str, Any]) -> dict[str, Any]:
     return notes
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int, within_s: float) -> bytes:
     """The body of a request.
 
     Raises:
-        ApiError: 413; it is longer than `max_bytes`.
+        ApiError: 413, it is longer than `max_bytes`; 408, it takes longer than `within_s`.
         ClientGone: it was not sent to its end.
     """
+    try:
+        async with asyncio.timeout(within_s):
+            return await _whole_body(request, max_bytes)
+    except TimeoutError:
+        message = f"the body was not sent within {within_s:g} s"
+        raise ApiError(HTTPStatus.REQUEST_TIMEOUT, message, code="timeout") from None
+
+
+async def _whole_body(request: Request, max_bytes: int) -> bytes:
     too_long = ApiError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {max_bytes} bytes", code="request_too_large"
     )

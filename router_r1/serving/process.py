@@ -52,7 +52,10 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """What uvicorn does with a signal. The signal is not raised once more at the end: this is no failure."""
-        self._loop.call_soon_threadsafe(self.drain)
+        if self.started:
+            self._loop.call_soon_threadsafe(self.drain)
+        else:
+            self.should_exit = True
 
     def drain(self) -> None:
         """Refuse what is new, and end when nothing is in flight; called again, end at once."""

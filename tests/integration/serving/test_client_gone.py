@@ -80,6 +80,16 @@ async def test_before_its_body_is_sent_nothing_is_asked(serve):
         assert (served.log_lines[0]["status"], served.policy.contexts) == (499, [])
 
 
+async def test_a_body_that_does_not_come_is_408(serve):
+    async with serve(request_timeout_s=0.2) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+        received = await reader.readuntil(b"\r\n")
+        writer.transport.abort()
+    assert received == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
 async def test_a_reader_that_takes_nothing_holds_up_no_trajectory(serve):
     long = " ".join(f"word{number}" for number in range(120))
     async with serve(lambda context: f"<think> {long} </think> <answer> done </answer>", max_concurrent=1) as served:

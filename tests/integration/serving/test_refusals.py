@@ -195,6 +195,22 @@ async def test_a_fault_of_the_policy_is_502_and_the_server_is_not_ready_until_it
         assert (await http.get(f"{served.url}/readyz")).status_code == 200
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_fault_that_nobody_thought_of_is_told_in_the_same_form_and_leaves_nothing_behind(serve, stream):
+    async with serve() as served:
+        served.policy.fault = KeyError("unheard of")
+
+        async def ask() -> None:
+            async for _ in await served.client().chat.completions.create(**asked(stream=stream)):
+                pass
+
+        with pytest.raises(openai.APIError) as caught:
+            await ask()
+        assert caught.value.code == "server_failed"
+        assert "unheard" not in str(caught.value)
+        await served.books_balance()
+
+
 async def test_a_failed_route_is_part_of_the_trajectory_and_a_failed_candidate_alone_is_502(serve):
     async def broken(number, request):
         return response(400, {"error": {"message": "no"}})
