@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from router_r1.checkpoints import with_weights
@@ -56,6 +57,7 @@ class Router:
         routes: the service that asks them; its `ledger` says what that has cost.
         policy: generates the turns.
         tokenizer: the policy's.
+        limits: budgets of a trajectory, with the longest sequence that the policy takes.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Router:
         self.settings, self.pool, self.routes = settings, pool, routes
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
         self.policy = policy.policy
-        self._limits = replace(settings.limits, max_model_len=policy.max_model_len)
+        self.limits = replace(settings.limits, max_model_len=policy.max_model_len)
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread that `with` started
 
     @staticmethod
@@ -112,6 +114,15 @@ class Router:
         messages = render_messages(settings.template, self.pool, asked, deal=deal, cost_weight=settings.cost_weight)
         return await self.roll_out(messages, request_id=request_id or uuid4().hex, deal=deal, watch=watch)
 
+    def seen_through(self, *, policy: Policy, routes: Dispatcher) -> Router:
+        """The same router, whose turns and routes pass through others, made around its `policy` and its `routes`.
+
+        It is for one trajectory, or for some; closing it is up to the original. Its `routes` dispatch, and do no more.
+        """
+        router = copy.copy(self)
+        router.policy, router.routes = policy, cast("RouteService", routes)
+        return router
+
     def ask(
         self, question: str, *, deal: Deal | None = None, watch: Callable[[Turn], None] | None = None
     ) -> Trajectory:
@@ -142,7 +153,7 @@ class Router:
             routes: what asks the candidates instead, made around `self.routes`.
             max_turns: searches that get an observation, if not those of the settings.
         """
-        limits = self._limits if max_turns is None else replace(self._limits, max_turns=max_turns)
+        limits = self.limits if max_turns is None else replace(self.limits, max_turns=max_turns)
         return await run_trajectory(
             encode_prompt(self.tokenizer, messages),
             policy=policy or self.policy,

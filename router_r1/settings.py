@@ -239,11 +239,17 @@ def _find_run(options: RouterOptions) -> Path | None:
         return next((folder for folder in above if (folder / "run.json").is_file()), None)
     if options.base_url or (options.method and options.pool):
         return None
-    trained = {folder: policy for folder in _all_runs(options.runs) if (policy := newest_policy(folder)) is not None}
-    if not trained:
+    newest = newest_run(options.runs)
+    if newest is None:
         remedy = f"is needed: there is no trained policy in {options.runs} yet (router-r1 train makes one)"
         raise ConfigError("command line", "--model-path", None, remedy)
-    return max(trained, key=lambda folder: trained[folder].stat().st_mtime).resolve()
+    return newest
+
+
+def newest_run(runs_dir: Path) -> Path | None:
+    """The run whose policy was saved last; None if none has one."""
+    trained = {folder: policy for folder in _all_runs(runs_dir) if (policy := newest_policy(folder)) is not None}
+    return max(trained, key=lambda folder: trained[folder].stat().st_mtime).resolve() if trained else None
 
 
 def _all_runs(runs_dir: Path) -> list[Path]:

@@ -5,7 +5,7 @@ Faults of the endpoint propagate as `PolicyEndpointError`, after bounded retries
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from router_r1.rollout.sampling import Sampling
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-    from openai.types import Completion
+    from openai.types import Completion, CompletionChoice
 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "abort": "abort"}
 _RETRIES = 3
@@ -43,6 +43,10 @@ class HttpPolicy:
         self.max_model_len = max_model_len
         """Longest sequence, prompt included, in tokens; None if the server does not say."""
 
+    def with_sampling(self, sampling: Sampling) -> HttpPolicy:
+        """See `AdjustablePolicy.with_sampling`."""
+        return HttpPolicy(self._client, self.model, sampling, root=self.root, max_model_len=self.max_model_len)
+
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
     ) -> Generation:
@@ -54,35 +58,72 @@ class HttpPolicy:
         """
         import openai
 
+        asked = self._asked(token_ids, max_tokens, stop, request_id)
         try:
-            completion = await self._client.completions.create(
-                model=self.model,
-                prompt=list(token_ids),
-                max_tokens=max_tokens,
-                stop=list(stop),
-                temperature=self._sampling.temperature,
-                top_p=self._sampling.top_p,
-                seed=self._sampling.seed_of_turn(request_id, len(token_ids)),
-                logprobs=0 if self._sampling.logprobs else None,
-                # A server takes what is not given from the checkpoint's generation_config.json.
-                extra_body={
-                    "return_token_ids": True,
-                    "include_stop_str_in_output": True,
-                    "skip_special_tokens": False,
-                    "top_k": 0,
-                    "min_p": 0.0,
-                    "repetition_penalty": 1.0,
-                },
-                extra_headers={"X-Request-Id": request_id},
-            )
+            completion: Completion = await self._client.completions.create(**asked)
         except openai.APIError as fault:
             raise PolicyEndpointError(f"{self._client.base_url}: {_cause(fault)}") from fault
-        return self._generation(completion)
-
-    def _generation(self, completion: Completion) -> Generation:
         if not completion.choices:
             raise PolicyEndpointError(f"{self._client.base_url}: the reply holds no choices")
         choice = completion.choices[0]
+        ids, logprobs = self._tokens(choice)
+        return Generation(ids, self._finish(choice.finish_reason), logprobs)
+
+    async def stream(
+        self,
+        token_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop: Sequence[str],
+        request_id: str,
+        told: Callable[[Sequence[int]], None],
+    ) -> Generation:
+        """See `StreamingPolicy.stream`; cancelling and errors as in `generate`. It is tried again only as long as
+        nothing was told."""
+        import httpx
+        import openai
+
+        ids: list[int] = []
+        logprobs: list[float] = []
+        ended: str | None = None
+        asked = self._asked(token_ids, max_tokens, stop, request_id)
+        try:
+            async with await self._client.completions.create(**asked, stream=True) as pieces:
+                async for piece in pieces:
+                    for choice in piece.choices[:1]:
+                        new, new_logprobs = self._tokens(choice)
+                        ids, logprobs = ids + new, logprobs + new_logprobs
+                        ended = choice.finish_reason or ended
+                        if new:
+                            told(new)
+        except (openai.APIError, httpx.HTTPError) as fault:
+            raise PolicyEndpointError(f"{self._client.base_url}: {_cause(fault)}") from fault
+        return Generation(ids, self._finish(ended), logprobs)
+
+    def _asked(self, token_ids: Sequence[int], max_tokens: int, stop: Sequence[str], request_id: str) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "prompt": list(token_ids),
+            "max_tokens": max_tokens,
+            "stop": list(stop),
+            "temperature": self._sampling.temperature,
+            "top_p": self._sampling.top_p,
+            "seed": self._sampling.seed_of_turn(request_id, len(token_ids)),
+            "logprobs": 0 if self._sampling.logprobs else None,
+            # A server takes what is not given from the checkpoint's generation_config.json.
+            "extra_body": {
+                "return_token_ids": True,
+                "include_stop_str_in_output": True,
+                "skip_special_tokens": False,
+                "top_k": 0,
+                "min_p": 0.0,
+                "repetition_penalty": 1.0,
+            },
+            "extra_headers": {"X-Request-Id": request_id},
+        }
+
+    def _tokens(self, choice: CompletionChoice) -> tuple[list[int], list[float]]:
+        """Ids and log-probs of a reply, or of a piece of one."""
         token_ids = (choice.model_extra or {}).get("token_ids")
         if token_ids is None:
             raise ConfigError(
@@ -91,10 +132,13 @@ class HttpPolicy:
                 None,
                 "the server does not return the ids it sampled; serve the policy with vLLM 0.10.2 or later",
             )
-        if choice.finish_reason not in _FINISHES:
-            raise PolicyEndpointError(f"{self._client.base_url}: a generation was ended by {choice.finish_reason!r}")
         logprobs = list(choice.logprobs.token_logprobs or []) if choice.logprobs else []
-        return Generation([int(i) for i in token_ids], _FINISHES[choice.finish_reason], logprobs)
+        return [int(i) for i in token_ids], logprobs
+
+    def _finish(self, written: str | None) -> Finish:
+        if written not in _FINISHES:
+            raise PolicyEndpointError(f"{self._client.base_url}: a generation was ended by {written!r}")
+        return _FINISHES[written]
 
 
 @asynccontextmanager

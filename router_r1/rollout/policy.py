@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from router_r1.protocol import Route
+from router_r1.rollout.sampling import Sampling
 
 Finish = Literal["stop", "length", "abort"]
 """How a generation ended: by itself or at a stop string, at its token budget, or given up by the engine."""
@@ -38,6 +39,36 @@ class Policy(Protocol):
             stop: strings that end the generation.
             request_id: the same for all turns of one trajectory, so that an engine may reuse its prefix cache.
         """
+        ...
+
+
+@runtime_checkable
+class StreamingPolicy(Policy, Protocol):
+    """A policy that can be watched while it writes."""
+
+    async def stream(
+        self,
+        token_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop: Sequence[str],
+        request_id: str,
+        told: Callable[[Sequence[int]], None],
+    ) -> Generation:
+        """As `generate`, with the same result.
+
+        Args:
+            told: is given the new tokens as soon as they are sampled; all that it is given are the generation's.
+        """
+        ...
+
+
+@runtime_checkable
+class AdjustablePolicy(Policy, Protocol):
+    """A policy that can sample otherwise for single trajectories."""
+
+    def with_sampling(self, sampling: Sampling) -> Self:
+        """The same policy, sampling as it is told here; the original goes on as before."""
         ...
 
 

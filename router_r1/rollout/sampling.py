@@ -36,3 +36,11 @@ class Sampling:
             return None
         text = f"{self.seed}:{request_id}:{context_length}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatableSampling(Sampling):
+    """One trajectory, sampled alike whatever it is called: for a user who gives a seed, and cannot give a name."""
+
+    def seed_of_turn(self, request_id: str, context_length: int) -> int | None:
+        return super().seed_of_turn("", context_length)

@@ -113,6 +113,14 @@ def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return frozenset(_control_tokens(tokenizer).values())
 
 
+def without_control(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text with a space in each of the tokenizer's control strings, behind its first character.
+
+    For what goes through the chat template, which encodes them as what they stand for.
+    """
+    return " ".join(_split_control(_control_pattern(tokenizer), text))
+
+
 # One tokenizer object serves a whole run; it is never changed after loading.
 @lru_cache(maxsize=8)
 def _tag_tokens(tokenizer: PreTrainedTokenizerBase) -> int:

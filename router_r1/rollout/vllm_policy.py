@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,13 @@ _SHUTDOWN_S = 20.0  # on a busy machine the engine's processes need longer than 
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "abort": "abort"}
 
 
+class _Shared:
+    """The one place that holds an engine, whoever holds a policy of it."""
+
+    def __init__(self, engine: AsyncLLM) -> None:
+        self.engine = engine
+
+
 class VllmPolicy:
     """An engine as `rollout.policy.Policy`; made by `vllm_policy`.
 
@@ -32,17 +39,23 @@ class VllmPolicy:
     """
 
     def __init__(self, engine: AsyncLLM, sampling: Sampling) -> None:
-        self._engine = engine
+        self._shared = _Shared(engine)
         self.sampling = sampling
 
     def drop_engine(self) -> None:
         """Let go of the engine, which was shut down: it must not be there when the interpreter ends."""
-        del self._engine
+        del self._shared.engine
 
     @property
     def max_model_len(self) -> int:
         """Longest sequence, prompt included, in tokens."""
-        return int(self._engine.model_config.max_model_len)
+        return int(self._shared.engine.model_config.max_model_len)
+
+    def with_sampling(self, sampling: Sampling) -> VllmPolicy:
+        """See `AdjustablePolicy.with_sampling`."""
+        policy = VllmPolicy(self._shared.engine, sampling)
+        policy._shared = self._shared
+        return policy
 
     async def generate(
         self, token_ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], request_id: str
@@ -52,6 +65,28 @@ class VllmPolicy:
         Raises:
             RuntimeError: the engine ended the request in a way that is neither stop, length nor abort.
         """
+        return await self._generate(token_ids, max_tokens, stop, request_id, told=None)
+
+    async def stream(
+        self,
+        token_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop: Sequence[str],
+        request_id: str,
+        told: Callable[[Sequence[int]], None],
+    ) -> Generation:
+        """See `StreamingPolicy.stream`; cancelling and errors as in `generate`."""
+        return await self._generate(token_ids, max_tokens, stop, request_id, told=told)
+
+    async def _generate(
+        self,
+        token_ids: Sequence[int],
+        max_tokens: int,
+        stop: Sequence[str],
+        request_id: str,
+        told: Callable[[Sequence[int]], None] | None,
+    ) -> Generation:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -64,20 +99,25 @@ class VllmPolicy:
             include_stop_str_in_output=True,
             skip_special_tokens=False,  # a stop string with a control token in it is none
             logprobs=0 if self.sampling.logprobs else None,  # 0: of the sampled token alone
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            # All at the end in one piece, or in the pieces that the engine's steps make.
+            output_kind=RequestOutputKind.DELTA if told else RequestOutputKind.FINAL_ONLY,
         )
-        final = None
-        async for output in self._engine.generate({"prompt_token_ids": list(token_ids)}, params, request_id):
-            final = output
-        if final is None:
-            raise RuntimeError(f"{request_id}: the engine returned nothing")
-        completion = final.outputs[0]
-        if completion.finish_reason not in _FINISHES:
-            raise RuntimeError(f"{request_id}: the engine ended a generation by {completion.finish_reason!r}")
-        ids = list(completion.token_ids)
-        steps = completion.logprobs
-        logprobs = [] if steps is None else [step[token].logprob for step, token in zip(steps, ids, strict=True)]
-        return Generation(ids, _FINISHES[completion.finish_reason], logprobs)
+        ids: list[int] = []
+        logprobs: list[float] = []
+        ended: str | None = "nothing at all"
+        async for output in self._shared.engine.generate({"prompt_token_ids": list(token_ids)}, params, request_id):
+            piece = output.outputs[0]
+            ended, new = piece.finish_reason, list(piece.token_ids)
+            if not new:
+                continue
+            ids += new
+            if piece.logprobs is not None:
+                logprobs += [step[token].logprob for step, token in zip(piece.logprobs, new, strict=True)]
+            if told:
+                told(new)
+        if ended not in _FINISHES:
+            raise RuntimeError(f"{request_id}: the engine ended a generation by {ended!r}")
+        return Generation(ids, _FINISHES[ended], logprobs)
 
 
 @asynccontextmanager

@@ -42,6 +42,12 @@ class Endpoint:
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
+def pieces(*choices, done=True):
+    """A stream of these choices, each in a chunk of its own."""
+    chunks = [json.dumps({**completion()[1], "choices": [{**CHOICE, **choice}]}) for choice in choices]
+    return 200, "".join(f"data: {chunk}\n\n" for chunk in [*chunks, *(["[DONE]"] if done else [])]).encode()
+
+
 def completion(**changes):
     choice = {k: v for k, v in {**CHOICE, **changes}.items() if v is not None}
     return 200, {"id": "c", "object": "text_completion", "created": 0, "model": "policy", "choices": [choice]}
@@ -59,9 +65,10 @@ def serve(endpoint):
             self._send(*endpoint.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
 
         def _send(self, status, body):
-            data = json.dumps(body).encode()
+            is_stream = isinstance(body, bytes)
+            data = body if is_stream else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Retry-After-Ms", "1")
             self.end_headers()
@@ -84,6 +91,59 @@ def serve(endpoint):
 async def generate(url, *, sampling=None, request_id="r0", **options):
     async with http_policy(url, sampling=sampling, **options) as policy:
         return await policy.generate([1, 2, 3], max_tokens=9, stop=STOPS, request_id=request_id)
+
+
+async def stream(url, *, sampling=None):
+    """The generation, and what was told."""
+    told = []
+    async with http_policy(url, sampling=sampling) as policy:
+        generation = await policy.stream([1, 2, 3], max_tokens=9, stop=STOPS, request_id="r0", told=told.append)
+    return generation, told
+
+
+PIECES = [
+    {"token_ids": [5], "finish_reason": None, "logprobs": {"token_logprobs": [-0.1]}},
+    {"token_ids": [6, 7], "finish_reason": None, "logprobs": {"token_logprobs": [-0.2, -0.3]}},
+    {"token_ids": [], "finish_reason": "stop", "logprobs": None},
+]
+
+
+async def test_a_stream_tells_its_tokens_as_they_come_and_asks_for_the_same():
+    endpoint = Endpoint(completion(), pieces(*PIECES))
+    with serve(endpoint) as url:
+        whole = await generate(url, sampling=Sampling(logprobs=True))
+        generation, told = await stream(url, sampling=Sampling(logprobs=True))
+    assert told == [[5], [6, 7]]
+    assert generation == whole
+    assert endpoint.asked[1] == endpoint.asked[0] | {"stream": True}
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault", "words"),
+    [
+        (pieces(*PIECES[:2]), PolicyEndpointError, "ended by None"),
+        (pieces(), PolicyEndpointError, "ended by None"),
+        ((500, {"error": {"message": "engine is dead"}}), PolicyEndpointError, "engine is dead"),
+        ((200, b'data: {"error": {"message": "engine is dead"}}\n\n'), PolicyEndpointError, "engine is dead"),
+        (pieces({"token_ids": None}), ConfigError, "does not return the ids"),
+    ],
+    ids=["cut off", "empty", "refused", "broken off", "without ids"],
+)
+async def test_a_stream_that_breaks_is_an_error_and_no_end_of_sequence(reply, fault, words):
+    with serve(Endpoint(reply)) as url, pytest.raises(fault, match=words):
+        await stream(url)
+
+
+async def test_a_view_samples_otherwise_and_the_original_as_before():
+    endpoint = Endpoint(completion())
+    with serve(endpoint) as url:
+        async with http_policy(url) as policy:
+            view = policy.with_sampling(Sampling(temperature=0.7, top_p=0.9, seed=3))
+            for one in (view, policy):
+                await one.generate([1], max_tokens=9, stop=STOPS, request_id="r0")
+    warm, greedy = endpoint.asked
+    assert (warm["temperature"], warm["top_p"], "seed" in warm) == (0.7, 0.9, True)
+    assert (greedy["temperature"], greedy["top_p"]) == (0.0, 1.0)
 
 
 async def test_ids_go_in_and_come_back_with_their_logprobs():

@@ -146,10 +146,12 @@ async def test_greedy_trajectories_agree_between_the_engine_in_process_and_behin
     async with http_policy(served, sampling=sampling) as policy:
         assert (policy.model, policy.root, policy.max_model_len) == ("tiny", str(tiny_checkpoint), 1024)
         over_http = await roll_all(policy, tokenizer)
+        await _stream(policy, tokenizer)
     others = set(psutil.Process().children(recursive=True))
     async with vllm_policy(str(as_verl_saves_it), sampling=sampling, max_model_len=4096) as policy:
         assert policy.max_model_len == 1024
         in_process = await roll_all(policy, tokenizer)
+        await _stream(policy, tokenizer)
         sampled = await _sample(policy, tokenizer)
         many = await _sample_many(policy, tokenizer)
     assert any(t.status is Status.ANSWERED and t.routes for t in in_process), [t.text for t in in_process]
@@ -165,6 +167,19 @@ async def test_greedy_trajectories_agree_between_the_engine_in_process_and_behin
     assert all(1 <= len(ids) <= 4 for ids in many)
     left = set(psutil.Process().children(recursive=True)) - others
     assert not [process for process in left if "VLLM" in process.name()]
+
+
+async def _stream(policy, tokenizer):
+    """A turn that is told while it is sampled is the same turn."""
+    prompt = tokenizer.encode("Question: What is the capital of France?")
+    told = []
+    asked = {"max_tokens": 12, "stop": STOPS}
+    whole = await policy.generate(prompt, request_id="whole", **asked)
+    streamed = await policy.stream(prompt, request_id="stream", told=told.append, **asked)
+    assert (streamed.token_ids, streamed.finish) == (whole.token_ids, whole.finish)
+    assert streamed.logprobs == pytest.approx(whole.logprobs, abs=1e-4)
+    assert [token for tokens in told for token in tokens] == whole.token_ids
+    assert len(told) > 1
 
 
 async def _sample_many(policy, tokenizer):

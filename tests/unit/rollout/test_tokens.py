@@ -11,7 +11,14 @@ from tokenizers import AddedToken, Regex, normalizers
 
 from router_r1.errors import ConfigError
 from router_r1.protocol import TAGS, find_tags, neutralise
-from router_r1.rollout.tokens import control_ids, decode, encode_observation, encode_prompt, min_observation_tokens
+from router_r1.rollout.tokens import (
+    control_ids,
+    decode,
+    encode_observation,
+    encode_prompt,
+    min_observation_tokens,
+    without_control,
+)
 from tests.doubles.bpe_tokenizers import build_tokenizer
 
 TOKENIZERS = {
@@ -304,3 +311,11 @@ def test_a_prompt_is_the_same_every_day():
     prompt = tokenizer.decode(encode_prompt(tokenizer, [{"role": "user", "content": "Who?"}]))
 
     assert prompt.startswith("Today Date: 26 Jul 2024<|im_start|>user")
+
+
+@given(BODIES)
+def test_a_text_without_control_strings_encodes_to_no_control_token_and_is_else_the_same(body):
+    tokenizer = TOKENIZERS["plain"]
+    broken = without_control(tokenizer, body)
+    assert control_ids(tokenizer).isdisjoint(tokenizer.encode(broken, add_special_tokens=False))
+    assert broken.replace(" ", "") == body.replace(" ", "")

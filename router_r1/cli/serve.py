@@ -1,0 +1,104 @@
+"""`router-r1 serve`: a router behind OpenAI's chat completions API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
+from router_r1.cli.running import exit_code_of
+from router_r1.errors import ConfigError
+from router_r1.routing.config import RoutingConfig
+from router_r1.serving.options import ServingOptions
+from router_r1.settings import CandidateOptions, PolicyOptions, RouterSettings, make_settings
+
+if TYPE_CHECKING:
+    import socket
+
+    from router_r1.serving.keys import Keys
+
+Serving = Annotated[ServingOptions, Parameter(name="*", group="Serving (docs/serving.md)")]
+
+
+def serve(
+    *,
+    skip_preflight: SkipPreflight = False,
+    serving: Serving = ServingOptions(),
+    policy: Policy = PolicyOptions(),
+    candidates: Candidates = CandidateOptions(),
+    routing: Routing = RoutingConfig(),
+) -> int:
+    """Serve a router to programs that speak OpenAI's chat completions API.
+
+    Without an option it serves the policy of the newest run with its pool or, before any run, the tiny policy that
+    comes with the project with its simulated pool. SIGTERM or Ctrl-C ends it in good order, with exit code 0.
+
+    Parameters
+    ----------
+    skip_preflight
+        Start without asking every candidate of the pool a word first.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+
+    def run() -> None:
+        from router_r1.serving.defaults import with_default_policy
+        from router_r1.serving.keys import load_keys
+        from router_r1.serving.process import bind
+
+        keys = load_keys(serving.client_keys, serving.client_key_variable)
+        serving.check(keys)
+        options = router_options(policy, candidates, routing)
+        if options.method:
+            remedy = "is chosen by each request, as its model; leave it out"
+            raise ConfigError("command line", "--method", options.method, remedy)
+        settings = make_settings(with_default_policy(options))
+        sock = bind(serving.host, serving.port)
+        try:
+            with _ended_by_sigterm():
+                asyncio.run(_serve(settings, serving, keys, sock, check_candidates=not skip_preflight))
+        finally:
+            sock.close()
+
+    return exit_code_of(run)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def _serve(
+    settings: RouterSettings, serving: ServingOptions, keys: Keys, sock: socket.socket, *, check_candidates: bool
+) -> None:
+    from router_r1 import atomic
+    from router_r1.router import open_router
+    from router_r1.serving.app import Application
+    from router_r1.serving.observing import access_logger
+    from router_r1.serving.process import Server
+
+    port = sock.getsockname()[1]
+    if serving.port_file:
+        serving.port_file.unlink(missing_ok=True)  # an earlier server's would name a dead port
+
+    def on_ready() -> None:
+        if serving.port_file:
+            atomic.write_text(serving.port_file, f"{port}\n")
+        policy = settings.options.model_path or ", ".join(settings.options.base_url)
+        host = f"[{serving.host}]" if ":" in serving.host else serving.host
+        print(f"serving {policy} with pool {settings.pool.name} on http://{host}:{port}/v1", file=sys.stderr)
+
+    async with open_router(settings, check_candidates=check_candidates) as router:
+        app = Application(router, serving, keys, access_logger(serving.access_log))
+        await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])

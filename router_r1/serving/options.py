@@ -1,0 +1,64 @@
+"""How a server listens and what it allows: each option written once, with its help and bounds."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router_r1.errors import ConfigError
+from router_r1.serving.keys import Keys
+
+
+class ServingOptions(BaseModel):
+    """Address, limits, log."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; another than the loopback interface's needs API keys."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """0 takes a free one."""
+    port_file: Path | None = None
+    """Write the port here once the server is ready."""
+    client_keys: Path | None = None
+    """File of the API keys that are let in: lines NAME: SHA256 (docs/serving.md)."""
+    client_key_variable: str | None = None
+    """Environment variable that holds an API key that is let in."""
+    max_concurrent: int = Field(default=64, ge=1)
+    """Trajectories at a time."""
+    max_waiting: int = Field(default=64, ge=0)
+    """Requests that may wait for their turn; more are refused (429)."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Of one API key; more are refused (429)."""
+    spend_per_day_usd: float | None = Field(default=None, ge=0)
+    """Of one API key, on routes, per UTC day; then requests are refused (402)."""
+    request_timeout_s: float = Field(default=300.0, gt=0)
+    """Longest time for one request, its wait included (504)."""
+    max_body_kb: int = Field(default=1024, ge=1)
+    """Largest request body, in KiB (413)."""
+    drain_s: float = Field(default=60.0, ge=0)
+    """After SIGTERM, how long requests in flight may go on."""
+    access_log: Path | None = None
+    """Append a JSON line per request to this file (default: standard error)."""
+    log_texts: bool = False
+    """Questions and answers go into the access log as well."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only programs on this machine reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def check(self, keys: Keys) -> None:
+        """See that no other machine can ask without a key.
+
+        Raises:
+            ConfigError: it could.
+        """
+        if not (self.is_loopback or keys):
+            remedy = "is not the loopback interface: give API keys, with --client-keys or --client-key-variable"
+            raise ConfigError("command line", "--host", self.host, remedy)

@@ -1,0 +1,116 @@
+"""`router-r1 serve` as it is typed: what it refuses before it starts anything, and one real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from router_r1.cli import main
+from router_r1.serving.defaults import with_default_policy
+from router_r1.settings import RouterOptions
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
+
+QUESTION = "Who composed the one who invented Bosen?"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--host", "0.0.0.0"], "--host = '0.0.0.0': is not the loopback interface: give API keys"),
+        (["--client-keys", "nowhere"], "--client-keys = 'nowhere': cannot be read"),
+        (["--method", "direct"], "--method = 'direct': is chosen by each request"),
+        (["--port", "70000"], "--port = '70000'"),
+        (["--max-concurrent", "0"], "--max-concurrent = '0'"),
+        (["--run", "never"], "--run = 'never': is no run"),
+        (["--pool", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_line_before_anything_is_started(arguments, told, capsys):
+    assert main(["serve", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert told in err
+
+
+def test_a_port_that_is_taken_is_refused_before_the_engine_starts(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
+    assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
+
+
+def test_before_any_run_the_shipped_policy_is_served_with_its_simulated_pool():
+    options = with_default_policy(RouterOptions())
+    assert (options.model_path, options.pool, options.template) == (str(SHIPPED_POLICY), "sim", "tiny")
+
+
+def test_a_policy_that_is_named_is_served_instead():
+    for named in (RouterOptions(model_path="m"), RouterOptions(base_url=("u",)), RouterOptions(run="r")):
+        assert with_default_policy(named) == named
+
+
+def test_the_policy_of_the_newest_run_is_served_if_there_is_one(tmp_path):
+    (tmp_path / "runs/first/hf").mkdir(parents=True)
+    (tmp_path / "runs/first/run.json").write_text(json.dumps({}))
+    assert with_default_policy(RouterOptions()) == RouterOptions()
+
+
+# ---------------------------------------------------------------- a real engine
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
+    port_file, log = tmp_path / "port", (tmp_path / "log").open("w+")
+    command = [sys.executable, "-m", "router_r1", "serve", "--port", "0", "--port-file", str(port_file)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        while not port_file.exists():  # the test's own time limit ends this
+            assert process.poll() is None, Path(log.name).read_text()[-2000:]
+            time.sleep(0.1)
+        yield process, f"http://127.0.0.1:{int(port_file.read_text())}/v1"
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+@pytest.mark.slow
+def test_without_an_argument_the_tiny_policy_answers_streams_samples_and_ends_with_0(server, tmp_path):
+    process, url = server
+    client = openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=120)
+    messages = [{"role": "user", "content": QUESTION}]
+    whole = client.chat.completions.create(model="router-r1", messages=messages)
+    assert whole.choices[0].message.content
+    assert whole.router_r1["status"] == "answered"
+    assert len(whole.router_r1["routes"]) >= 1
+    chunks = list(client.chat.completions.create(model="router-r1", messages=messages, stream=True))
+    thoughts = [getattr(chunk.choices[0].delta, "reasoning_content", "") for chunk in chunks]
+    assert "".join(thoughts) == whole.choices[0].message.reasoning_content
+    assert len([text for text in thoughts if text]) > whole.usage.completion_tokens / 2  # token by token
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
+    warm = [
+        client.chat.completions.create(model="router-r1", messages=messages, temperature=1.5, seed=seed)
+        for seed in (5, 5, 6, 7, 8)
+    ]
+    first, again, *others = [reply.choices[0].message.reasoning_content for reply in warm]
+    assert first == again
+    assert any(other != first for other in others)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0
