@@ -70,7 +70,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(scores, tmp_path, capfd, monkeypatch)
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["--seeds", "2"], "error: command line: --scores: is needed"),
+        (["--seeds", "2"], "error: command line: --seeds = 2: goes with --scores alone"),
         (["--scores", "missing.parquet", "--seeds", "0"], "--seeds"),
         (["--scores", "missing.parquet", "--test-share", "1"], "--test-share"),
     ],

@@ -79,6 +79,7 @@ def test_it_learns_whom_to_ask_what(name):
     assert expected_score(fitted(name)) > 0.8  # all-round alone 0.7, the best for each kind 0.9
 
 
+@pytest.mark.slow  # every network is fitted anew
 @pytest.mark.parametrize("name", NAMES)
 def test_from_shuffled_scores_it_learns_little_but_who_is_best_for_all(name):
     assert 0.6 < expected_score(fit(name, shuffled(TRAIN))) < 0.78
@@ -89,6 +90,7 @@ def test_where_only_money_counts_it_asks_the_cheapest(name):
     assert set(chosen(fitted(name).utilities(TEST.texts, 1.0), TEST.offered)) == {0}
 
 
+@pytest.mark.slow  # twice
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_router_and_leaves_the_callers_random_numbers_and_threads(name):
     torch.manual_seed(5)
