@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +35,20 @@ class KnownVectors:
 
     def __init__(self, encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
         self.name, self._encoder = encoder.name, encoder
-        distinct = list(dict.fromkeys(texts))
-        key = hashlib.sha256(json.dumps([encoder.name, distinct]).encode()).hexdigest()
-        file = folder / f"{key[:32]}.npy"
-        vectors = _read(file, len(distinct))
+        self._texts, self._folder = list(dict.fromkeys(texts)), folder
+
+    @cached_property
+    def _vectors(self) -> dict[str, np.ndarray]:
+        """Text -> vector; made when the first is asked for, since bounds ask for none."""
+        key = hashlib.sha256(json.dumps([self.name, self._texts]).encode()).hexdigest()
+        file = self._folder / f"{key[:32]}.npy"
+        vectors = _read(file, len(self._texts))
         if vectors is None:
-            vectors = encoder.encode(distinct)
+            vectors = self._encoder.encode(self._texts)
             content = io.BytesIO()
             np.save(content, vectors, allow_pickle=False)
             write_bytes(file, content.getvalue())
-        self._vectors = dict(zip(distinct, vectors, strict=True))
+        return dict(zip(self._texts, vectors, strict=True))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """As `Encoder.encode`."""
