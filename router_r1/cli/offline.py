@@ -37,6 +37,8 @@ def bench_scores(options: ComparisonOptions, *, out: Path | None, resume: bool) 
                 print(line, file=to)
             for title, remedy in results.not_installed.items():
                 print(f"{title} is not installed: {remedy}", file=to)
+            for title, why in results.not_run.items():
+                print(f"{title} did not run: {why}", file=to)
             for note in benchmark.notes:
                 print(f"note: {note}", file=to)
             print(f"results: {benchmark.folder}\nreport: {benchmark.folder / REPORT_FILE}", file=to)

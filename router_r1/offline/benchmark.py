@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.errors import ConfigError
+from router_r1.methods.cascades import CASCADES
 from router_r1.methods.encoders import load_encoder
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.vectors import KnownVectors, vectors_folder
@@ -30,18 +31,21 @@ from router_r1.offline.parts import Part, part
 from router_r1.offline.report import write_report
 from router_r1.offline.results import BOUND, ROUTER, MethodResult, OfflineResults, write_results
 from router_r1.offline.yardsticks import Yardstick
+from router_r1.recorded import RecordedReplies
+from router_r1.recorded.replies import recorded_of
 from router_r1.runs import provenance
-from router_r1.scores import ScoreTable, read_scores
+from router_r1.scores import Replies, ScoreTable, read_samples
+from router_r1.scores.samples import replies_of, table_of
 
 SETTING_FILE = "setting.json"
 
 
 class OfflineBenchmark:
-    """Fitted routers and bounds on a table of scores.
+    """Fitted routers, cascades and bounds on a table of scores.
 
     Args:
         options: which methods, and how they are judged.
-        table: the scores; None for those of the file in the options.
+        table: the scores, without replies; None for those of the file in the options, with what it has of replies.
         out: folder for the results; None for `results/<file>-<time>`.
         resume: go on with the unfinished benchmark in `out`, or add methods to a finished one.
 
@@ -61,19 +65,21 @@ class OfflineBenchmark:
         resume: bool = False,
     ) -> None:
         self.options, self.alphas = options, options.cost_weights()
-        names = options.routers()
+        entries = {name: CASCADES[name] if name in CASCADES else ROUTERS[name] for name in options.fitted()}
         self.not_installed = {
-            ROUTERS[name].title: f"pip install {' '.join(missing)}"
-            for name in names
-            if (missing := missing_packages(ROUTERS[name]))
+            entry.title: f"pip install {' '.join(missing)}"
+            for entry in entries.values()
+            if (missing := missing_packages(entry))
         }
-        self.names = [name for name in names if ROUTERS[name].title not in self.not_installed]
+        self.entries = {name: entry for name, entry in entries.items() if entry.title not in self.not_installed}
         if resume and out is None:
             raise ConfigError("command line", "--resume", None, "needs --out DIR: the folder to go on with")
-        self.table = _read(options.scores) if table is None else table
+        self.table, self._replies = _read(options.scores) if table is None else (table, {})
         self.bounds = bounds(self.table.candidates)
         self.baseline = self._baseline()
-        self.parts = [self._part(seed) for seed in range(options.seeds)]
+        self.not_run: dict[str, str] = {}
+        recorded = self._recorded()
+        self.parts = [self._part(seed, recorded) for seed in range(options.seeds)]
         self.encoder = load_encoder(options.encoder)
         name = Path(options.scores).stem if options.scores else "scores"
         self.folder = out or Path("results", f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -89,6 +95,7 @@ class OfflineBenchmark:
         results = OfflineResults(
             methods := self._rows(evaluated, fits),
             self.not_installed,
+            self.not_run,
             next((method for method in methods if method.name == self.baseline), None),
             [yardstick.hull for yardstick in yardsticks],
             self._num_test,
@@ -111,7 +118,7 @@ class OfflineBenchmark:
         return notes
 
     def _baseline(self) -> str | None:
-        known, named = [*self.bounds, *self.names], self.options.baseline
+        known, named = [*self.bounds, *self.entries], self.options.baseline
         if named is None:
             return DEFAULT_BASELINE if DEFAULT_BASELINE in known else None
         if named not in known:
@@ -119,22 +126,55 @@ class OfflineBenchmark:
             raise ConfigError("command line", "--baseline", named, remedy)
         return named
 
-    def _part(self, seed: int) -> Part:
+    def _recorded(self) -> RecordedReplies | None:
+        """What cascades are fitted on and answered from; None if there are none, or none that can run."""
+        cascades = [name for name in self.entries if name in CASCADES]
+        if not cascades:
+            return None
+        try:
+            if not self.table.offered.all():
+                remedy = "is not true of every candidate: a cascade may ask any of them; leave it out"
+                raise ConfigError(self.table.source, "offered", None, remedy)
+            return recorded_of(self.table, self._replies)
+        except ConfigError as fault:
+            for name in cascades:
+                self._leave_out(name, fault)
+            return None
+
+    def _leave_out(self, name: str, fault: ConfigError) -> None:
+        """Say why a cascade does not run; the others do.
+
+        Raises:
+            ConfigError: they are to be told beside it.
+        """
+        if name == self.baseline:
+            raise fault
+        self.not_run[self.entries.pop(name).title] = str(fault)
+
+    def _part(self, seed: int, recorded: RecordedReplies | None) -> Part:
         share, shuffled = self.options.test_share, self.options.shuffle_labels
-        return part(self.table, seed, test_share=share, shuffle_labels=shuffled)
+        return part(self.table, seed, test_share=share, shuffle_labels=shuffled, replies=recorded)
 
     def _fit_all(self) -> dict[str, list[Fit]]:
-        fits: dict[str, list[Fit]] = {name: [] for name in self.names}
-        if not fits:
+        fits: dict[str, list[Fit]] = {}
+        if not self.entries:
             return fits
         with _progress() as progress:
-            task = progress.add_task("vectors of questions", total=len(self.names) * len(self.parts))
+            task = progress.add_task("vectors of questions", total=len(self.entries) * len(self.parts))
             encoder = KnownVectors(self.encoder, self.table.texts, vectors_folder())
-            for name, own in fits.items():
-                for p in self.parts:
-                    progress.update(task, description=f"{ROUTERS[name].title}, seed {p.seed}")
-                    own.append(fit(ROUTERS[name], p, encoder, self.alphas, self.folder, name=name))
-                    progress.advance(task)
+            for name, entry in list(self.entries.items()):
+                own: list[Fit] = []
+                try:
+                    for p in self.parts:
+                        progress.update(task, description=f"{entry.title}, seed {p.seed}")
+                        own.append(fit(entry, p, encoder, self.alphas, self.folder, name=name))
+                        progress.advance(task)
+                except ConfigError as fault:
+                    if name not in CASCADES:
+                        raise
+                    self._leave_out(name, fault)
+                else:
+                    fits[name] = own
         return fits
 
     @property
@@ -148,7 +188,7 @@ class OfflineBenchmark:
             for name, bound in self.bounds.items()
         ]
         for name, own in fits.items():
-            entry, fit_s = ROUTERS[name], float(np.mean([found.fit_s for found in own]))
+            entry, fit_s = self.entries[name], float(np.mean([found.fit_s for found in own]))
             choose_ms = 1000 * float(np.mean([found.choose_s for found in own])) / self._num_test
             kind = BOUND if name in BOUND_ROUTERS else ROUTER
             rows.append(
@@ -171,10 +211,12 @@ class OfflineBenchmark:
         digest = hashlib.sha256(json.dumps([[q.id, q.data_source, q.text] for q in table.questions]).encode())
         for values in (table.score, table.raw_cost, table.spend_usd, table.offered):
             digest.update(np.ascontiguousarray(values).tobytes())
+        said = [[*key, *(sample.reply for sample in own)] for key, own in self._replies.items()]
         return {
             "candidates": list(table.candidates),
             "num_questions": len(table),
             "scores_sha256": digest.hexdigest(),
+            "replies_sha256": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
             "encoder": self.encoder.name,
             "test_share": self.options.test_share,
             "shuffle_labels": self.options.shuffle_labels,
@@ -184,10 +226,11 @@ class OfflineBenchmark:
         return {"options": self.options.model_dump(mode="json"), "alphas": self.alphas, **provenance()}
 
 
-def _read(file: Path | None) -> ScoreTable:
+def _read(file: Path | None) -> tuple[ScoreTable, Replies]:
     if file is None:
         raise ConfigError("command line", "--scores", None, "is needed: a file of scores")
-    return read_scores(file)
+    checked = read_samples(file)
+    return table_of(checked, file), replies_of(checked.samples)
 
 
 def _open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> None:

@@ -58,7 +58,9 @@ def _alone(column: int) -> Choose:
     def choose(part: Part, alphas: Sequence[float]) -> list[Choice]:
         worth = part.train.score.mean(axis=0)
         worth[column] = 2.0
-        return [Choice(None, chosen(np.broadcast_to(worth, part.test.score.shape), part.test.offered))]
+        return [
+            Choice.of_one(None, part.test, chosen(np.broadcast_to(worth, part.test.score.shape), part.test.offered))
+        ]
 
     return choose
 
@@ -71,7 +73,7 @@ def _told_data_set(part: Part, alphas: Sequence[float]) -> list[Choice]:
     worth = {str(name): part.train.score[sources == name].mean(axis=0) for name in np.unique(sources)}
     overall = part.train.score.mean(axis=0)
     rows = np.array([worth.get(question.data_source, overall) for question in part.test.questions])
-    return [Choice(alpha, chosen(utility(rows, cheap, alpha), part.test.offered)) for alpha in alphas]
+    return [Choice.of_one(a, part.test, chosen(utility(rows, cheap, a), part.test.offered)) for a in alphas]
 
 
 def _constants_on_hull(part: Part, alphas: Sequence[float]) -> list[Choice]:
@@ -79,11 +81,11 @@ def _constants_on_hull(part: Part, alphas: Sequence[float]) -> list[Choice]:
     table = part.test.as_candidate_table()
     corners = [corner for corner in frontier(table).constants if corner.order]
     corners = corners or constant_routers(table)[:1]  # of scores that are all 0 nothing beats asking nobody
-    return [Choice(None, first_offered(table, corner.order)) for corner in reversed(corners)]
+    return [Choice.of_one(None, part.test, first_offered(table, corner.order)) for corner in reversed(corners)]
 
 
 def _oracle(part: Part, alphas: Sequence[float]) -> list[Choice]:
     """Of a question's best utility the cheapest candidate; at cost weight 0 it is `constant_routers.oracle`."""
     full, table = full_cost(part.train), part.test.as_candidate_table()
     worth = {alpha: utility(table.em, cheapness(table.raw_cost, full), alpha) for alpha in alphas}
-    return [Choice(alpha, asked_by_oracle(replace(table, em=worth[alpha]))) for alpha in alphas]
+    return [Choice.of_one(alpha, part.test, asked_by_oracle(replace(table, em=worth[alpha]))) for alpha in alphas]

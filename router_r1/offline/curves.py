@@ -99,9 +99,10 @@ class WeakAndStrong:
         """A point of the curve of PGR: its EM is the PGR, its cost the share of strong calls.
 
         Args:
-            asked: the column of the candidate that each question is asked of. [num_questions]
+            asked: columns of the candidates that each question is asked of, of which every one counts; -1 for nobody.
+                [num_questions, most_routes]
         """
-        return Score(self.pgr(score), float(self.calls[asked].mean()))
+        return Score(self.pgr(score), float(np.append(self.calls, 0.0)[asked].sum(axis=1).mean()))
 
 
 def apgr(points: Sequence[Score]) -> float:

@@ -1,4 +1,4 @@
-"""From whom each method asked to what that is worth: figures at each cost weight, and of the whole curve."""
+"""From what each method got to what that is worth: figures at each cost weight, and of the whole curve."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from router_r1.constant_routers import Score
 from router_r1.measures import route_measures
 from router_r1.offline.curves import aiq, apgr, arena_score, cpt, gap_recovered
-from router_r1.offline.parts import Choice
+from router_r1.offline.parts import NOBODY, Choice
 from router_r1.offline.resampling import Estimate, estimates
-from router_r1.offline.yardsticks import Yardstick, of_asked
+from router_r1.offline.yardsticks import Yardstick
 
 Figures = dict[str, float | None]
 """Measure -> value; None where it is not defined."""
@@ -83,17 +83,16 @@ def _per_question(
 ) -> np.ndarray:
     """[num_test]"""
     name, number, what = column
-    asked = told[name][seed][number].asked
-    scores = of_asked(yardstick.part.test.score, asked)
+    choice = told[name][seed][number]
     if what == ABOVE_CONSTANT:
-        return yardstick.above_constant(asked)
+        return yardstick.above_constant(choice)
     if what == ABOVE_BEST_CONSTANT:
-        return yardstick.above_best_constant(asked)
+        return yardstick.above_best_constant(choice)
     if what == ABOVE_BASELINE and baseline is not None:
         others = told[baseline][seed]
         other = others[number] if number < len(others) else others[0]
-        return np.asarray(scores - of_asked(yardstick.part.test.score, other.asked))
-    return scores
+        return np.asarray(choice.score - other.score)
+    return choice.score
 
 
 def _evaluated(
@@ -125,26 +124,26 @@ def _as_figures(what: str, found: Estimate, *, known: bool) -> Figures:
 
 def _figures(yardstick: Yardstick, choice: Choice) -> Figures:
     """Of one seed at one cost weight."""
-    test, asked = yardstick.part.test, choice.asked
-    score, spend = _mean_of(test.score, asked), _mean_of(test.spend_usd, asked)
-    routes = Counter(test.candidates[column] for column in asked.tolist())
-    kinds = [question.data_source for question in test.questions]
+    test, score, spend = yardstick.part.test, float(choice.score.mean()), float(choice.spend_usd.mean())
+    routes = Counter(test.candidates[column] for column in choice.asked.ravel().tolist() if column != NOBODY)
+    pairs = zip(test.questions, choice.first.tolist(), strict=True)
+    asked_first = [(question.data_source, test.candidates[c]) for question, c in pairs if c != NOBODY]
     best = yardstick.hull.constants[-1].em
     return {
         SCORE: score,
-        "raw_cost": _mean_of(test.raw_cost, asked),
+        "raw_cost": float(choice.raw_cost.mean()),
         "spend_usd": spend,
         "gap_recovered": gap_recovered(score, best, yardstick.oracle.em),
         "pgr": yardstick.ends.pgr(score) if yardstick.ends else None,
         "arena": arena_score(score, 1000 * spend),
-        **route_measures(routes, [(kind, test.candidates[c]) for kind, c in zip(kinds, asked.tolist(), strict=True)]),
+        **route_measures(routes, asked_first),
     }
 
 
 def _curve(yardstick: Yardstick, choices: Sequence[Choice]) -> Figures:
     """Of one seed."""
-    test, ends = yardstick.part.test, yardstick.ends
-    points = [Score(_mean_of(test.score, c.asked), _mean_of(test.raw_cost, c.asked)) for c in choices]
+    ends = yardstick.ends
+    points = [Score(float(choice.score.mean()), float(choice.raw_cost.mean())) for choice in choices]
     figures: Figures = dict.fromkeys(CURVE_MEASURES)
     figures["aiq"] = aiq(points, *yardstick.cost_range)
     if ends:
@@ -153,18 +152,13 @@ def _curve(yardstick: Yardstick, choices: Sequence[Choice]) -> Figures:
     return figures
 
 
-def _mean_of(values: np.ndarray, asked: np.ndarray) -> float:
-    return float(of_asked(values, asked).mean())
-
-
 def _by_dataset(seeds: Sequence[tuple[Yardstick, Choice]]) -> dict[str, float]:
     """Mean over the seeds that test questions of the data set."""
     found: dict[str, list[float]] = {}
     for yardstick, choice in seeds:
-        scores = of_asked(yardstick.part.test.score, choice.asked)
         sources = np.array([question.data_source for question in yardstick.part.test.questions])
         for source in np.unique(sources):
-            found.setdefault(str(source), []).append(float(scores[sources == source].mean()))
+            found.setdefault(str(source), []).append(float(choice.score[sources == source].mean()))
     return {source: float(np.mean(found[source])) for source in sorted(found)}
 
 

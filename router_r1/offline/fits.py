@@ -1,6 +1,6 @@
-"""Fitted routers in a benchmark's folder: each is fitted once, and whom it chose is written down beside it.
+"""Fitted routers and cascades in a benchmark's folder: each is fitted once, and what it did is written down beside it.
 
-`fits/<method>/<seed>/` holds the router as it saved itself, and then `chosen.json`: what is there is finished, whatever
+`fits/<method>/<seed>/` holds the method as it saved itself, and then `chosen.json`: what is there is finished, whatever
 ended the benchmark, and is not done again.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +17,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from router_r1.atomic import write_text
+from router_r1.event_loops import wait_for
+from router_r1.methods.cascades import CascadeEntry, ReadyCascade, play
 from router_r1.methods.encoders import Encoder
 from router_r1.methods.single_round import RouterEntry, chosen
 from router_r1.offline.parts import Choice, Part
+from router_r1.recorded import RecordedReplies, RecordedRoutes
 
 FITS, CHOSEN_FILE = "fits", "chosen.json"
 _EXPLAINED, _REASONS = 8, 5  # questions of a seed, and reasons for each
@@ -56,55 +59,105 @@ class Reason:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fitted router chose for the test questions of a seed."""
+    """What a fitted method did with the test questions of a seed."""
 
     fit_s: float
-    """Seconds that it took to fit, on this machine."""
+    """Seconds that it took to fit, on this machine; of a cascade, with its thresholds for every cost weight."""
     choose_s: float
-    """Seconds that it took to read all test questions and choose, for one cost weight; vectors were there."""
-    alphas: list[float]
-    asked: list[list[int]]
-    """The candidate's column for each cost weight and test question."""
-
+    """Seconds that it took to read all test questions and choose, for one cost weight; vectors of questions were
+    there, a cascade read the replies, too."""
+    choices: list[Choice]
+    """For each cost weight."""
     reasons: list[Reason] = field(default_factory=list)
     """Of a router that tells them: for a few test questions, at the first cost weight."""
 
-    @property
-    def choices(self) -> list[Choice]:
-        return [Choice(alpha, np.array(row)) for alpha, row in zip(self.alphas, self.asked, strict=True)]
+
+Entry = RouterEntry | CascadeEntry
 
 
-def missing_packages(entry: RouterEntry) -> list[str]:
-    """What to install before the router can be made, as pip calls it."""
+def missing_packages(entry: Entry) -> list[str]:
+    """What to install before the method can be made, as pip calls it."""
     return [_DISTRIBUTIONS.get(name, name) for name in entry.needs if find_spec(name) is None]
 
 
-def fit(entry: RouterEntry, part: Part, encoder: Encoder, alphas: Sequence[float], folder: Path, *, name: str) -> Fit:
-    """Fit the router and have it choose; or take what is in the folder already.
+def fit(entry: Entry, part: Part, encoder: Encoder, alphas: Sequence[float], folder: Path, *, name: str) -> Fit:
+    """Fit the method and have it choose; or take what is in the folder already.
 
     Args:
         folder: of the benchmark; holds nothing of other questions.
-        name: the router's.
+        name: the method's.
+
+    Raises:
+        ConfigError: a cascade lacks replies that it reads; nothing is left in the folder.
     """
     own = folder / FITS / name / str(part.seed)
     done = _read(own / CHOSEN_FILE)
-    if done is not None and done.alphas == list(alphas):
+    if done is not None and [choice.alpha for choice in done.choices] == list(alphas):
         return done
     began = time.monotonic()
-    if done is None:
-        router = entry.make()
-        router.fit(part.train, encoder, seed=part.seed)
-        fit_s = time.monotonic() - began
-        router.save(own)
+    if isinstance(entry, CascadeEntry):
+        choose, reasons = _cascade(entry, part, encoder, alphas, own, is_fitted=done is not None)
     else:
-        router, fit_s = type(entry.make()).load(own, encoder), done.fit_s
+        choose, reasons = _router(entry, part, encoder, own, is_fitted=done is not None)
+    fit_s = time.monotonic() - began if done is None else done.fit_s
     began = time.monotonic()
-    asked = [chosen(router.utilities(part.test.texts, alpha), part.test.offered).tolist() for alpha in alphas]
+    choices = [choose(alpha) for alpha in alphas]
     choose_s = (time.monotonic() - began) / len(alphas)
-    reasons = _reasons(router, part, asked[0]) if isinstance(router, TellsReasons) else []
-    found = Fit(fit_s, choose_s, list(alphas), asked, reasons)
-    write_text(own / CHOSEN_FILE, json.dumps(asdict(found)) + "\n")
+    found = Fit(fit_s, choose_s, choices, reasons(choices[0]))
+    kept = {
+        "fit_s": found.fit_s,
+        "choose_s": found.choose_s,
+        "choices": [choice.as_json() for choice in choices],
+        "reasons": [asdict(reason) for reason in found.reasons],
+    }
+    write_text(own / CHOSEN_FILE, json.dumps(kept) + "\n")
     return found
+
+
+_Fitted = tuple[Callable[[float], Choice], Callable[[Choice], list[Reason]]]
+"""What it does at a cost weight, and why it did that."""
+
+
+def _router(entry: RouterEntry, part: Part, encoder: Encoder, own: Path, *, is_fitted: bool) -> _Fitted:
+    router = entry.make()
+    if is_fitted:
+        router = type(router).load(own, encoder)
+    else:
+        router.fit(part.train, encoder, seed=part.seed)
+        router.save(own)
+
+    def choose(alpha: float) -> Choice:
+        return Choice.of_one(alpha, part.test, chosen(router.utilities(part.test.texts, alpha), part.test.offered))
+
+    def reasons(choice: Choice) -> list[Reason]:
+        return _reasons(router, part, choice.first.tolist()) if isinstance(router, TellsReasons) else []
+
+    return choose, reasons
+
+
+def _cascade(
+    entry: CascadeEntry, part: Part, encoder: Encoder, alphas: Sequence[float], own: Path, *, is_fitted: bool
+) -> _Fitted:
+    train, test = part.train_replies, part.test_replies
+    assert train is not None
+    assert test is not None
+    cascade = entry.make()
+    if is_fitted:
+        cascade = type(cascade).load(own, encoder)
+    else:
+        cascade.fit(train, encoder, seed=part.seed)
+        cascade.save(own)
+    ready = {alpha: cascade.at(alpha) for alpha in alphas}
+
+    def choose(alpha: float) -> Choice:
+        return _played(alpha, ready[alpha], test, reads_replies=entry.reads_replies)
+
+    return choose, lambda choice: []
+
+
+def _played(alpha: float, cascade: ReadyCascade, test: RecordedReplies, *, reads_replies: bool) -> Choice:
+    played = wait_for(play(cascade, test, RecordedRoutes(test, reads_replies=reads_replies)))
+    return Choice(alpha, played.score, played.raw_cost, played.spend_usd, played.asked)
 
 
 def _reasons(router: TellsReasons, part: Part, asked: Sequence[int]) -> list[Reason]:
@@ -121,4 +174,5 @@ def _read(file: Path) -> Fit | None:
     if not file.exists():
         return None
     kept = json.loads(file.read_text(encoding="utf-8"))
-    return Fit(**{**kept, "reasons": [Reason(**reason) for reason in kept["reasons"]]})
+    choices = [Choice.of_json(choice) for choice in kept["choices"]]
+    return Fit(kept["fit_s"], kept["choose_s"], choices, [Reason(**reason) for reason in kept["reasons"]])

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_r1.errors import ConfigError
+from router_r1.methods.cascades import CASCADES
 from router_r1.methods.encoders import WORDS
 from router_r1.methods.routers import ROUTERS
 from router_r1.offline.bounds import BOUND_ROUTERS
@@ -69,18 +70,20 @@ class ComparisonOptions(BaseModel):
             found.append(weight)
         return found
 
-    def routers(self) -> list[str]:
-        """The names of `methods`, after those of routers that are always in the table: bounds and the baseline.
+    def fitted(self) -> list[str]:
+        """The names of `methods`, routers and cascades, after those that are always in the table: bounds and the
+        baseline.
 
         Raises:
-            ConfigError: there is no router of that name.
+            ConfigError: there is none of that name.
         """
+        known = [*ROUTERS, *CASCADES]
         if self.methods == ALL:
-            return list(ROUTERS)
-        always = [name for name in (*BOUND_ROUTERS, self.baseline) if name in ROUTERS]
+            return known
+        always = [name for name in (*BOUND_ROUTERS, self.baseline) if name in known]
         found = list(dict.fromkeys([*always, *(name.strip() for name in self.methods.split(","))]))
         for name in found:
-            if name not in ROUTERS:
-                remedy = f"is no fitted router; there are: {', '.join(ROUTERS) or 'none'}, or all of them by: {ALL}"
+            if name not in known:
+                remedy = f"is no fitted router; there are: {', '.join(known) or 'none'}, or all of them by: {ALL}"
                 raise ConfigError(_WHERE, "--methods", name, remedy)
         return found

@@ -30,6 +30,7 @@ def write_report(folder: Path, results: OfflineResults, facts: Mapping[str, Any]
             verdicts=verdicts(results),
             reasons={method.title: method.reasons for method in results.methods if method.reasons},
             not_installed=results.not_installed,
+            not_run=results.not_run,
             field=picture.draw(results),
             frame=picture,
             notes=facts.get("notes", []),

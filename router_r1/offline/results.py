@@ -49,6 +49,8 @@ class OfflineResults:
     """Bounds, then routers; among them by score at the first cost weight, the best first."""
     not_installed: dict[str, str]
     """Title of a router that could not be made -> what to type."""
+    not_run: dict[str, str]
+    """Title of a cascade that could not be fitted on these scores -> why."""
     baseline: MethodResult | None
     hulls: list[Frontier]
     """The best constants at each cost, of each seed's test questions."""
@@ -76,6 +78,7 @@ def write_results(folder: Path, results: OfflineResults, facts: Mapping[str, Any
     found = {
         "methods": [asdict(method) for method in results.methods],
         "not_installed": results.not_installed,
+        "not_run": results.not_run,
         "baseline": results.baseline.name if results.baseline else None,
         "hulls": [[_as_json(corner) for corner in hull.constants] for hull in results.hulls],
         "num_test": results.num_test,

@@ -8,7 +8,7 @@ import numpy as np
 
 from router_r1.constant_routers import CandidateTable, Frontier, Score, first_offered, frontier, oracle
 from router_r1.offline.curves import WeakAndStrong
-from router_r1.offline.parts import Part
+from router_r1.offline.parts import Choice, Part, of_asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +43,18 @@ class Yardstick:
         costs = [score.raw_cost for score in self.table.alone.values()]
         return min(costs), max(costs)
 
-    def above_best_constant(self, asked: np.ndarray) -> np.ndarray:
+    def above_best_constant(self, choice: Choice) -> np.ndarray:
         """Score of each question less that of the best constant, whatever the two cost. [num_test]"""
-        return np.asarray(of_asked(self.part.test.score, asked) - self.corner_scores[-1])
+        return np.asarray(choice.score - self.corner_scores[-1])
 
-    def above_constant(self, asked: np.ndarray) -> np.ndarray:
+    def above_constant(self, choice: Choice) -> np.ndarray:
         """Score of each question less that of the mixture of two constants that costs as much in the mean. [num_test]
 
         The mean is what the router lies above the hull. What a question costs more or less than with the mixture is
         turned into score at the price that the hull has there (its slope), so that drawing questions anew, which moves
         both costs, compares the two at equal cost again.
         """
-        scores, costs = of_asked(self.part.test.score, asked), of_asked(self.part.test.raw_cost, asked)
+        scores, costs = choice.score, choice.raw_cost
         corners = self.hull.constants
         high = int(np.searchsorted([corner.raw_cost for corner in corners], costs.mean(), side="right"))
         if high == len(corners):  # more money buys nothing
@@ -65,13 +65,3 @@ class Yardstick:
         mixed = (1 - share) * self.corner_scores[low] + share * self.corner_scores[high]
         paid = (1 - share) * self.corner_costs[low] + share * self.corner_costs[high]
         return np.asarray((scores - mixed) - slope * (costs - paid))
-
-
-def of_asked(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """What each question's candidate has.
-
-    Args:
-        values: [num_questions, num_candidates]
-        asked: the column of the candidate. [num_questions]
-    """
-    return np.asarray(values[np.arange(len(asked)), asked])

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ from router_r1.datasets import MIN_SIMILARITY, QuestionIndex, normalise_question
 from router_r1.errors import ConfigError, config_error
 from router_r1.pool import Price
 from router_r1.routing.replies import estimate_tokens
-from router_r1.scores import ScoredQuestion, ScoreTable
+from router_r1.scores import Replies, Sample, ScoredQuestion, ScoreTable
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,23 @@ class RecordedReplies:
         by_id = {question.id: question for question in self.questions}
         return self.only(by_id[question.id] for question in table.questions)
 
+    def with_scores_of(self, others: Sequence[int]) -> RecordedReplies:
+        """The same replies, each with the score of one to another question: a control, where no reply tells its score.
+
+        Args:
+            others: for each question the number of the other one.
+        """
+
+        def swapped(question: RecordedQuestion, other: RecordedQuestion) -> RecordedQuestion:
+            samples = {
+                name: tuple(replace(reply, score=other.sample(name, n).score) for n, reply in enumerate(own))
+                for name, own in question.samples.items()
+            }
+            return replace(question, samples=samples)
+
+        pairs = zip(self.questions, others, strict=True)
+        return self.only(swapped(question, self.questions[other]) for question, other in pairs)
+
     def table(self) -> ScoreTable:
         """Scores and costs, each the mean over a candidate's samples."""
 
@@ -208,6 +225,33 @@ def load_recorded(
     met = dict.fromkeys(row.candidate for _, row in rows)
     candidates = tuple(met if prices is None else [name for name in prices if name in met])
     return RecordedReplies(questions, candidates, str(path), min_similarity)
+
+
+def recorded_of(table: ScoreTable, replies: Replies) -> RecordedReplies:
+    """The replies behind a table of scores: its questions and candidates, in its order.
+
+    Args:
+        replies: as they stand in the file of scores; what failed is left out, and a reply that was not kept is "".
+
+    Raises:
+        ConfigError: they break an invariant of this module.
+    """
+
+    def samples(identifier: str, candidate: str) -> tuple[RecordedReply, ...]:
+        own = replies.get((identifier, candidate), ())
+        return tuple(_of_sample(sample) for sample in own if not sample.failed)
+
+    questions = tuple(
+        RecordedQuestion(q.id, q.data_source, q.text, q.golden_answers, {c: samples(q.id, c) for c in table.candidates})
+        for q in table.questions
+    )
+    return RecordedReplies(questions, table.candidates, table.source)
+
+
+def _of_sample(sample: Sample) -> RecordedReply:
+    """Tokens that were not counted are 0: what the reply cost is known."""
+    tokens = sample.prompt_tokens or 0, sample.completion_tokens or 0
+    return RecordedReply(sample.reply or "", sample.score, *tokens, sample.raw_cost, sample.spend_usd)
 
 
 UNKNOWN_TOKENS = 256

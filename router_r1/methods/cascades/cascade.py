@@ -172,8 +172,13 @@ class Played:
     raw_cost: np.ndarray
     """Of all that it asked, micro-USD of output. [num_questions]"""
     spend_usd: np.ndarray
-    num_routes: np.ndarray
-    """[num_questions]"""
+    asked: np.ndarray
+    """Columns of the candidates in the order in which they were asked, then -1. [num_questions, most_routes]"""
+
+    @property
+    def num_routes(self) -> np.ndarray:
+        """[num_questions]"""
+        return np.asarray((self.asked >= 0).sum(axis=1))
 
 
 async def play(cascade: ReadyCascade, recorded: RecordedReplies, routes: Dispatcher) -> Played:
@@ -187,13 +192,15 @@ async def play(cascade: ReadyCascade, recorded: RecordedReplies, routes: Dispatc
     """
     column_of = {name: column for column, name in enumerate(recorded.candidates)}
     decisions = [await cascade.decide(q.text, routes, request_id=q.id) for q in recorded.questions]
+    asked = [[column_of[route.candidate] for route in d.routes] for d in decisions]
+    most = max(len(row) for row in asked)
     taken = np.array([-1 if d.taken is None else column_of[d.routes[d.taken].candidate] for d in decisions])
     return Played(
         taken,
         score=np.array([_score(d, q) for d, q in zip(decisions, recorded.questions, strict=True)]),
         raw_cost=np.array([sum(route.raw_cost for route in d.routes) for d in decisions]),
         spend_usd=np.array([sum(route.spend_usd for route in d.routes) for d in decisions]),
-        num_routes=np.array([len(d.routes) for d in decisions]),
+        asked=np.array([row + [-1] * (most - len(row)) for row in asked]),
     )
 
 

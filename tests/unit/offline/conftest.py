@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from router_r1.methods.cascades import CASCADES
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import RouterEntry
 from router_r1.offline import benchmark
@@ -22,8 +23,9 @@ def encoder(monkeypatch, tmp_path):
 @pytest.fixture
 def routers(monkeypatch):
     """Only these are known; what the package brings is tested where it is."""
-    for name in list(ROUTERS):
-        monkeypatch.delitem(ROUTERS, name)
+    for known in (ROUTERS, CASCADES):
+        for name in list(known):
+            monkeypatch.delitem(known, name)
     monkeypatch.setitem(ROUTERS, "ridge", RouterEntry("Ridge", LeastSquares, "closed form"))
     monkeypatch.setattr(LeastSquares, "fits", 0)
     return ROUTERS

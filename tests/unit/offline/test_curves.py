@@ -86,13 +86,13 @@ def test_weak_is_the_cheapest_and_strong_the_best_not_the_dearest():
     # In alphabetical order: best, dear, middle, small.
     assert ends.calls == pytest.approx([1.0, 2.0, 0.25, 0.0])
     assert ends.pgr(0.7) == pytest.approx(0.75)
-    assert ends.point(0.7, np.array([0, 0, 3, 2])).raw_cost == pytest.approx((1 + 1 + 0 + 0.25) / 4)
+    assert ends.point(0.7, np.array([[0], [0], [3], [2]])).raw_cost == pytest.approx((1 + 1 + 0 + 0.25) / 4)
 
 
 def test_between_two_candidates_calls_are_counted_whatever_each_costs():
     ends = WeakAndStrong.of(table_of({"strong": 0.9, "weak": 0.5}, {"strong": 30.0, "weak": 0.6}))
     assert ends is not None
-    assert ends.point(0.7, np.array([0, 1, 1, 1])) == Score(pytest.approx(0.5), pytest.approx(0.25))
+    assert ends.point(0.7, np.array([[0], [1], [1], [1]])) == Score(pytest.approx(0.5), pytest.approx(0.25))
 
 
 def test_there_is_no_gap_to_recover_where_the_cheapest_is_the_best():

@@ -39,7 +39,9 @@ FOUR = table_of([[1, 1], [0, 1], [0, 1], [1, 0]], [1.0, 5.0])
 
 
 def test_the_figures_of_one_seed():
-    found = evaluate({"half": [[Choice(0.3, np.array([0, 1, 1, 1]))]]}, [Yardstick.of(part_of(FOUR))])["half"]
+    found = evaluate({"half": [[Choice.of_one(0.3, FOUR, np.array([0, 1, 1, 1]))]]}, [Yardstick.of(part_of(FOUR))])[
+        "half"
+    ]
     (point,) = found.points
     assert point.alpha == 0.3
     assert point.figures["score"] == 0.75
@@ -60,6 +62,26 @@ def test_the_figures_of_one_seed():
     assert found.datasets == {"nq": 0.75}
 
 
+def test_a_method_that_asks_several_pays_for_all_of_them_and_all_of_them_count_as_routes():
+    # It asks small everything, and large what small does not know: all four right, for (1 + 6 + 6 + 1) / 4.
+    raw_cost = np.array([1.0, 6.0, 6.0, 1.0])
+    asked = np.array([[0, -1], [0, 1], [0, 1], [0, -1]])
+    choice = Choice(0.3, np.array([1.0, 1.0, 1.0, 1.0]), raw_cost, raw_cost * 2e-6, asked)
+    found = evaluate({"cascade": [[choice]]}, [Yardstick.of(part_of(FOUR))])["cascade"]
+    figures = found.points[0].figures
+    assert figures["score"] == 1.0
+    assert figures["raw_cost"] == 3.5
+    assert figures["spend_usd"] == pytest.approx(7e-6)
+    assert figures["above_constant"] == pytest.approx(1.0 - (0.5 + 0.25 * 2.5 / 4))  # hull: (1, .5), (5, .75)
+    assert figures["above_best_constant"] == 0.25
+    assert figures["pgr"] == 2.0
+    assert figures["top_share"] == pytest.approx(4 / 6)  # of six routes small has four
+    assert figures["kind_information"] == 0.0  # it always asks small first
+    # A PGR of 2 for half of the questions being put to large: 2 / 2 / 2 and 2 from there.
+    assert found.curve["apgr"] == pytest.approx(0.5 + 1.0)
+    assert found.curve["cpt_50"] == pytest.approx(0.125)
+
+
 def test_a_constant_is_nothing_above_itself_and_surely_so():
     methods = {name: [bound.choose(part_of(FOUR), ALPHAS)] for name, bound in bounds(FOUR.candidates).items()}
     found = evaluate(methods, [Yardstick.of(part_of(FOUR))], baseline="alone/small")
@@ -74,7 +96,7 @@ def test_a_constant_is_nothing_above_itself_and_surely_so():
 def test_figures_are_means_over_seeds_and_a_measure_that_one_seed_lacks_is_not_known():
     level = table_of([[1, 1], [0, 0], [0, 1], [1, 0]], [1.0, 5.0])  # no gap between weak and strong
     yardsticks = [Yardstick.of(part_of(FOUR)), Yardstick.of(part_of(level))]
-    choices = [[Choice(0.0, np.array([1, 1, 1, 1]))]] * 2
+    choices = [[Choice.of_one(0.0, table, np.array([1, 1, 1, 1]))] for table in (FOUR, level)]
     (point,) = evaluate({"large": choices}, yardsticks)["large"].points
     assert point.figures["score"] == pytest.approx((0.75 + 0.5) / 2)
     assert [seed["score"] for seed in point.seeds] == [0.75, 0.5]
@@ -88,7 +110,7 @@ def test_the_difference_at_equal_cost_stays_at_equal_cost_when_questions_are_dra
     draw = np.random.default_rng(0)
     table = table_of([[0.5, 1]] * 200, [1.0, 5.0])
     yardstick = Yardstick.of(part_of(table))
-    above = yardstick.above_constant(draw.integers(0, 2, 200))
+    above = yardstick.above_constant(Choice.of_one(0.0, table, draw.integers(0, 2, 200)))
     assert np.abs(above).max() < 1e-12
 
 
@@ -100,12 +122,14 @@ def test_the_mean_above_the_constant_is_what_the_frontier_says(seed):
     yardstick = Yardstick.of(part_of(table))
     asked = draw.integers(0, 3, len(table))
     score = yardstick.table.score_of(asked)
-    assert yardstick.above_constant(asked).mean() == pytest.approx(yardstick.hull.em_above(score.em, score.raw_cost))
+    above = yardstick.above_constant(Choice.of_one(0.0, table, asked))
+    assert above.mean() == pytest.approx(yardstick.hull.em_above(score.em, score.raw_cost))
 
 
 def test_constants_are_nothing_to_beat_where_nobody_is_ever_right():
-    yardstick = Yardstick.of(part_of(table_of([[0, 0], [0, 0]], [1.0, 5.0])))
-    found = evaluate({"all": [[Choice(None, np.array([0, 1]))]]}, [yardstick])["all"]
+    table = table_of([[0, 0], [0, 0]], [1.0, 5.0])
+    choices = [[Choice.of_one(None, table, np.array([0, 1]))]]
+    found = evaluate({"all": choices}, [Yardstick.of(part_of(table))])["all"]
     assert found.points[0].figures["above_constant"] == 0.0
     assert found.points[0].figures["gap_recovered"] is None
 
@@ -114,7 +138,7 @@ def test_constants_are_nothing_to_beat_where_nobody_is_ever_right():
 
 
 def chosen_by(name: str, part: Part) -> list[list[int]]:
-    return [choice.asked.tolist() for choice in bounds(part.test.candidates)[name].choose(part, ALPHAS)]
+    return [choice.first.tolist() for choice in bounds(part.test.candidates)[name].choose(part, ALPHAS)]
 
 
 def test_a_candidate_that_is_not_offered_gives_way_to_the_best_that_is():
