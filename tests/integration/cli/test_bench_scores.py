@@ -50,7 +50,8 @@ def test_the_table_is_printed_and_the_report_written(scores, tmp_path, capfd):
     results = capfd.readouterr().out
     assert "At cost weight 0: mean over seeds" in results
     assert "Best constant at equal cost *" in results
-    assert "above the best constant at equal cost: Ridge (+0." in results
+    (above,) = (line for line in results.splitlines() if line.startswith("above the best constant at equal cost:"))
+    assert "Ridge (+0." in above
     assert f"report: {tmp_path / 'out' / 'report.html'}" in results
     assert json.loads((tmp_path / "out" / "results.json").read_text())["options"]["seeds"] == 2
     assert bench(typed) == ExitCode.REFUSED
