@@ -195,7 +195,8 @@ def _sweep(scores: Sequence[Score]) -> list[float]:
         (a.em - b.em) / (a.raw_cost - b.raw_cost)
         for a in scores
         for b in scores
-        if a.raw_cost > b.raw_cost and a.em > b.em
+        # Means that differ by rounding alone would cross at a price beyond all others, and hide the orders before it.
+        if a.raw_cost > b.raw_cost and a.em > b.em and not math.isclose(a.raw_cost, b.raw_cost)
     }
     ends = [0.0, *sorted(crossings)]
     return [*((low + high) / 2 for low, high in itertools.pairwise(ends)), 2 * ends[-1] + 1]

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router_r1.constant_routers import (
@@ -95,7 +95,18 @@ def test_the_hull_of_a_whole_pool_is_that_of_its_candidates_alone(table):
         assert hull.em_at(cost) == pytest.approx(best)
 
 
+ALIKE_BUT_FOR_ROUNDING = CandidateTable.of(
+    Asked(("nq", question), "film", name, em, cost)
+    for question, name, em, cost in [
+        *[(0, "A", 0.0, 9.0), (0, "B", 0.0, 9.0), (0, "C", 0.0, 5.0), (1, "C", 1.0, 8.0)],
+        *[(2, "A", 1.0, 8.0), (2, "B", 0.0, 5.0), (2, "C", 0.0, 8.0)],
+    ]
+)
+"""B and C cost 7 in the mean."""
+
+
 @given(tables())
+@example(ALIKE_BUT_FOR_ROUNDING)
 def test_the_sweep_meets_every_order_that_a_fine_grid_of_prices_meets(table):
     met = {c.order for c in constant_routers(table)}
     for lam in [*np.geomspace(1e-3, 1e3, 40) * math.pi, 0.0]:

@@ -283,7 +283,7 @@ def test_what_was_measured_is_told_beside_what_was_planned(changed, tmp_path, pe
 
     assert line.startswith(told)
     assert bool(line) == bool(told)
-    assert not line or "(policy update)" in line
+    assert not line or "(critic update)" in line
 
 
 def test_a_run_without_a_plan_of_memory_tells_nothing(tmp_path):
