@@ -3,7 +3,7 @@
 #
 #   bash scripts/run_tests.sh [PYTEST ARGUMENT...]         everything: linters, types, quick tests, engines, training, end to end
 #   bash scripts/run_tests.sh nightly                      the longest proofs, which the line above leaves out
-#   bash scripts/run_tests.sh quick [PYTEST ARGUMENT...]   what to run while writing code: under 2 minutes
+#   bash scripts/run_tests.sh quick [PYTEST ARGUMENT...]   what to run while writing code: 9 minutes of CPU time
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
