@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 from router_r1.cli.running import exit_code_of
-from router_r1.errors import ConfigError
+from router_r1.cli.serving_apps import serve_app
 
 WORLD = "world"
 
@@ -31,28 +30,10 @@ def retrieve(
     """
 
     def run() -> None:
-        from router_r1 import atomic
-        from router_r1.sim.server import app as server
         from router_r1.sim.server.retrieval import create_app, read_passages, world_passages
 
         passages = world_passages(seed) if corpus == WORLD else read_passages(Path(corpus))
-        application = create_app(passages)
-        if port_file:
-            port_file.unlink(missing_ok=True)
-        try:
-            sock = server.bind(host, port)
-        except (OSError, OverflowError) as fault:
-            raise ConfigError("--port", "", port, f"cannot listen on {host}: {fault}") from fault
-        bound = sock.getsockname()[1]
-
-        def on_ready() -> None:
-            if port_file:
-                atomic.write_text(port_file, f"{bound}\n")
-            print(f"retriever ready on http://{host}:{bound}/retrieve ({len(passages)} passages)", flush=True)
-
-        # uvicorn raises the signal that ended it once more; by then everything is done, and that is no failure.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        signal.signal(signal.SIGINT, lambda *_: None)
-        server.run(application, sock, on_ready=on_ready)
+        ready = f"({len(passages)} passages)"
+        serve_app(create_app(passages), host, port, port_file, lambda at: f"retriever ready on {at}/retrieve {ready}")
 
     return exit_code_of(run)

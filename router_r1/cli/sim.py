@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from cyclopts import App, Parameter
 
 from router_r1.cli.cost_weights import told_weights
 from router_r1.cli.running import exit_code_of
+from router_r1.cli.serving_apps import serve_app
 from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file
 from router_r1.sim.world.candidates import PROFILES, SimulatedPool
@@ -72,7 +72,6 @@ def serve(
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
 
     def run() -> None:
-        from router_r1 import atomic
         from router_r1.sim.server import app as server
         from router_r1.sim.server.faults import load_faults
 
@@ -87,24 +86,7 @@ def serve(
             speaker, known = _recorded(recorded)
         plan = load_faults(faults) if faults else None
         application = server.create_app(speaker, latency_scale=latency_scale, api_key=api_key, faults=plan)
-        # A file that an earlier server left behind would name a dead port.
-        if port_file:
-            port_file.unlink(missing_ok=True)
-        try:
-            sock = server.bind(host, port)
-        except (OSError, OverflowError) as fault:
-            raise ConfigError("--port", "", port, f"cannot listen on {host}: {fault}") from fault
-        bound = sock.getsockname()[1]
-
-        def on_ready() -> None:
-            if port_file:
-                atomic.write_text(port_file, f"{bound}\n")
-            print(f"pool server ready on http://{host}:{bound}/v1 ({known})", flush=True)
-
-        # uvicorn raises the signal that ended it once more; by then everything is done, and that is no failure.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        signal.signal(signal.SIGINT, lambda *_: None)
-        server.run(application, sock, on_ready=on_ready)
+        serve_app(application, host, port, port_file, lambda at: f"pool server ready on {at}/v1 ({known})")
 
     return exit_code_of(run)
 
