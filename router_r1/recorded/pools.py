@@ -55,12 +55,6 @@ def load_recorded_pool(pool: RoutingPool) -> RecordedReplies:
     if not recorded.has_replies:
         remedy = "holds scores without replies, so nobody can be asked; they serve bench --scores"
         raise ConfigError(source, "recorded.file", recorded.source, remedy)
-    for index, candidate in enumerate(pool.candidates):
-        if candidate.name not in recorded.candidates:
-            remedy = (
-                f"has said nothing in {recorded.source}; those that have: {', '.join(recorded.candidates) or 'none'}"
-            )
-            raise ConfigError(source, f"candidates[{index}].name", candidate.name, remedy)
     return recorded
 
 

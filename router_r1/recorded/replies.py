@@ -1,14 +1,6 @@
-"""A file of what candidates said to known questions, and how good it was.
+"""What candidates said to known questions, and how good it was: the samples of `scores`, as something that answers.
 
-Two layouts are read:
-
-- JSON lines, also gzipped, one question a line: `id`, `question`, `candidates: {name: {score, reply}}`, and optionally
-  `task`, `golden_answers` and, for a candidate, `prompt_tokens` and `completion_tokens`;
-- parquet, one row per (question, candidate, sample), the file that `router-r1 scores collect` writes: `id`,
-  `data_source`, `question`, `candidate`, `score`, and optionally `golden_answers`, `sample`, `reply`, the tokens,
-  `raw_cost`, `spend_usd` and `failed`. What failed is left out.
-
-Invariants of what was read:
+Invariants:
 
 - every question has at least one sample of every candidate; scores are in [0, 1];
 - ids are unique and, where there are replies, so are questions in their normal form;
@@ -17,22 +9,20 @@ Invariants of what was read:
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from router_r1.datasets import MIN_SIMILARITY, QuestionIndex, normalise_question
-from router_r1.errors import ConfigError, config_error
+from router_r1.errors import ConfigError
 from router_r1.pool import Price
-from router_r1.routing.replies import estimate_tokens
-from router_r1.scores import Replies, Sample, ScoredQuestion, ScoreTable
+from router_r1.scores import Replies, Sample, ScoredQuestion, ScoreTable, read_samples
+from router_r1.scores.formats.wide_json import read_wide_json
+from router_r1.scores.prices import Prices, Pricing
+from router_r1.scores.samples import checked_samples, replies_of, table_of
 
 
 @dataclass(frozen=True)
@@ -173,61 +163,52 @@ class RecordedReplies:
 
 # ---------------------------------------------------------------- reading
 
-Prices = Mapping[str, Price]
-"""Candidate -> USD per 1M tokens."""
-_Tokens = Annotated[int, Field(ge=0)]
-_Money = Annotated[float, Field(ge=0)]
-
-
-class _Row(BaseModel):
-    """One (question, candidate, sample), whatever the layout; unknown columns are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    id: str = Field(coerce_numbers_to_str=True)
-    data_source: str = Field(default="recorded", validation_alias=AliasChoices("data_source", "task"))
-    question: str = Field(min_length=1)
-    golden_answers: tuple[str, ...] = ()
-    candidate: str
-    sample: int = Field(default=0, ge=0)
-    reply: str | None = None
-    score: float = Field(ge=0, le=1)
-    prompt_tokens: _Tokens | None = None
-    completion_tokens: _Tokens | None = None
-    raw_cost: _Money | None = None
-    spend_usd: _Money | None = None
-    failed: bool = False
-
 
 def load_recorded(
-    path: str | Path, prices: Prices | None = None, *, min_similarity: float = MIN_SIMILARITY
+    path: str | Path, prices: Mapping[str, Price] | None = None, *, min_similarity: float = MIN_SIMILARITY
 ) -> RecordedReplies:
-    """Read a file of recorded replies.
-
-    Tokens that the file does not count are estimated as the route service does it: characters / 4, rounded up; where
-    neither replies nor tokens are known, a reply counts as `UNKNOWN_TOKENS`.
+    """Read a file of recorded replies: a file of scores (parquet), or JSON lines (`scores.formats.wide_json`).
 
     Args:
-        prices: of the candidates; others of the file are left out. None: all of them, at the costs that the file has.
+        prices: of the candidates, in USD per 1M tokens; others of the file are left out. Lengths that the file does not
+            count are what `scores.prices` makes of them. None: all candidates, at the costs that the file has.
 
     Raises:
-        ConfigError: it cannot be read, something in it is wrong, or there is neither a price nor a cost.
+        ConfigError: it cannot be read, something in it is wrong, there is neither a price nor a cost, or a candidate
+            with a price is not in it.
     """
     path = Path(path)
-    places = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
-    rows = [(place, row) for place, raw in places if (row := _checked(place, raw)) and not row.failed]
-    samples: dict[str, dict[str, list[tuple[_Row, RecordedReply]]]] = {}
-    for place, row in rows:
-        if prices is None or row.candidate in prices:
-            said = _reply(place, row, prices[row.candidate] if prices else None)
-            samples.setdefault(row.id, {}).setdefault(row.candidate, []).append((row, said))
-    questions = tuple(_question(path, by_candidate) for by_candidate in samples.values())
-    met = dict.fromkeys(row.candidate for _, row in rows)
-    candidates = tuple(met if prices is None else [name for name in prices if name in met])
-    return RecordedReplies(questions, candidates, str(path), min_similarity)
+    pricing = None if prices is None else Pricing(Prices.of_candidates(prices))
+    if path.suffix == ".parquet":
+        samples = read_samples(path).samples
+        if prices is not None and pricing is not None:
+            samples = [_priced(path, sample, pricing) for sample in samples if sample.candidate in prices]
+        rows = [(str(path), sample) for sample in samples]
+    elif prices is None or pricing is None:
+        raise ConfigError(path, "", None, "has no costs, so prices are needed; give a pool file that has them")
+    else:
+        rows = list(read_wide_json(path, pricing, only=prices))
+    met = {sample.candidate for _, sample in rows}
+    for name in prices or ():
+        if name not in met:
+            raise ConfigError(path, "candidate", name, "has said nothing here; leave it out, or give what it said")
+    checked = checked_samples(rows, path)
+    return recorded_of(table_of(checked, path), replies_of(checked.samples), min_similarity=min_similarity)
 
 
-def recorded_of(table: ScoreTable, replies: Replies) -> RecordedReplies:
+def _priced(path: Path, sample: Sample, pricing: Pricing) -> Sample:
+    cost = pricing.cost(
+        path,
+        sample.candidate,
+        sample.question,
+        reply=sample.reply,
+        prompt_tokens=sample.prompt_tokens,
+        completion_tokens=sample.completion_tokens,
+    )
+    return replace(sample, **cost.as_columns())
+
+
+def recorded_of(table: ScoreTable, replies: Replies, *, min_similarity: float = MIN_SIMILARITY) -> RecordedReplies:
     """The replies behind a table of scores: its questions and candidates, in its order.
 
     Args:
@@ -245,84 +226,10 @@ def recorded_of(table: ScoreTable, replies: Replies) -> RecordedReplies:
         RecordedQuestion(q.id, q.data_source, q.text, q.golden_answers, {c: samples(q.id, c) for c in table.candidates})
         for q in table.questions
     )
-    return RecordedReplies(questions, table.candidates, table.source)
+    return RecordedReplies(questions, table.candidates, table.source, min_similarity)
 
 
 def _of_sample(sample: Sample) -> RecordedReply:
     """Tokens that were not counted are 0: what the reply cost is known."""
     tokens = sample.prompt_tokens or 0, sample.completion_tokens or 0
     return RecordedReply(sample.reply or "", sample.score, *tokens, sample.raw_cost, sample.spend_usd)
-
-
-UNKNOWN_TOKENS = 256
-"""Of a reply of which nothing is known: then prices alone tell the candidates apart."""
-
-
-def _question(path: Path, by_candidate: Mapping[str, list[tuple[_Row, RecordedReply]]]) -> RecordedQuestion:
-    rows = [row for said in by_candidate.values() for row, _ in said]
-    first = rows[0]
-    for row in rows:
-        if row.question != first.question:
-            raise ConfigError(path, "id", row.id, "names two questions; give each its own")
-    if len({(row.candidate, row.sample) for row in rows}) < len(rows):
-        raise ConfigError(path, "sample", first.id, "is there twice for one candidate; number the samples from 0")
-    samples = {
-        name: tuple(reply for _, reply in sorted(said, key=lambda pair: pair[0].sample))
-        for name, said in by_candidate.items()
-    }
-    return RecordedQuestion(first.id, first.data_source, first.question, first.golden_answers, samples)
-
-
-def _reply(place: str, row: _Row, price: Price | None) -> RecordedReply:
-    text = row.reply or ""
-    prompt = estimate_tokens(row.question) if row.prompt_tokens is None else row.prompt_tokens
-    completion = row.completion_tokens
-    if completion is None:
-        completion = estimate_tokens(text) if text else UNKNOWN_TOKENS
-    if price is not None:
-        raw_cost = completion * price.output
-        return RecordedReply(text, row.score, prompt, completion, raw_cost, (prompt * price.input + raw_cost) * 1e-6)
-    if row.raw_cost is None or row.spend_usd is None:
-        remedy = "has no cost here, so its price is needed; give a pool file that has it"
-        raise ConfigError(place, "candidate", row.candidate, remedy)
-    return RecordedReply(text, row.score, prompt, completion, row.raw_cost, row.spend_usd)
-
-
-def _checked(place: str, row: dict[str, Any]) -> _Row:
-    try:
-        return _Row.model_validate(row)
-    except ValidationError as fault:
-        raise config_error(place, fault) from None
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of every candidate of every line."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                place = f"{path}:{number}"
-                question = json.loads(line)
-                if not isinstance(question, dict) or not isinstance(said := question.pop("candidates", None), dict):
-                    raise ConfigError(place, "candidates", None, "is missing; give {name: {score, reply}}")
-                for name, reply in said.items():
-                    if not isinstance(reply, dict):
-                        raise ConfigError(place, f"candidates.{name}", reply, "must be an object: {score, reply}")
-                    yield place, {**question, "candidate": name, **reply}
-    except OSError as fault:
-        remedy = f"cannot be read ({fault.strerror or fault}); give a file of recorded replies"
-        raise ConfigError(path, "", None, remedy) from None
-    except (UnicodeDecodeError, EOFError, json.JSONDecodeError) as fault:
-        raise ConfigError(path, "", None, f"is no JSON lines file: {fault}") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowException) as fault:
-        raise ConfigError(path, "", None, f"cannot be read: {next(iter(str(fault).splitlines()), '')}") from None
-    for number, row in enumerate(rows):
-        yield f"{path} row {number}", {key: value for key, value in row.items() if value is not None}

@@ -20,6 +20,7 @@ from typing import Any
 from router_r1.errors import ConfigError
 from router_r1.pool import NO_ADDRESS, Price, load_pool
 from router_r1.pool.names import canonical
+from router_r1.pool.pricing import raw_cost_at, spend_at
 from router_r1.project_files import pool_file
 from router_r1.routing.replies import estimate_tokens
 
@@ -59,6 +60,13 @@ class Prices:
                 pool = load_pool(pool_file(one), base_url=NO_ADDRESS)
                 for candidate in pool.candidates:
                     self._prices.update({canonical(known): candidate.price for known in candidate.names})
+
+    @classmethod
+    def of_candidates(cls, prices: Mapping[str, Price]) -> Prices:
+        """Candidate -> price, as a pool has them."""
+        found = cls(())
+        found._prices.update({canonical(name): price for name, price in prices.items()})
+        return found
 
     def _read_json(self, file: Path) -> None:
         try:
@@ -170,8 +178,7 @@ class Pricing:
         else:
             self.assume(f"a reply of which nothing is known has {self.reply_tokens} tokens")
         length = self.reply_tokens if known is None else known
-        spend = (prompt_tokens * price.input + length * price.output) / 1e6
-        return Cost(prompt_tokens, known, length * price.output, spend)
+        return Cost(prompt_tokens, known, raw_cost_at(price, length), spend_at(price, prompt_tokens, length))
 
     def assume(self, rule: str) -> None:
         """Remember that a rule was used."""

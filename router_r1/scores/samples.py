@@ -107,16 +107,16 @@ def checked_samples(
     repeated = 0
     for place, sample in rows:
         _check_numbers(place, sample)
+        first_place, first = questions.setdefault(sample.id, (place, sample))
+        if not _is_same_question(sample, first):
+            remedy = f"names another question at {first_place}; give each its own"
+            raise ConfigError(place, "id", sample.id, remedy)
         key = (sample.id, sample.candidate, sample.sample)
         if key in kept:
             _check_same(place, sample, *kept[key])
             repeated += 1
             continue
         kept[key] = (place, sample)
-        first_place, first = questions.setdefault(sample.id, (place, sample))
-        if not _is_same_question(sample, first):
-            remedy = f"names another question at {first_place}; give each its own"
-            raise ConfigError(place, "id", sample.id, remedy)
         asked.setdefault(sample.id, set()).add(sample.candidate)
         names.setdefault(sample.candidate)
     if not kept:

@@ -100,5 +100,5 @@ def test_a_wrong_section_is_told_in_one_line(tmp_path, recorded, told):
 def test_a_candidate_that_said_nothing_is_told(tmp_path):
     file = write_recorded_pool(tmp_path, LINES[:3])
     file.write_text(file.read_text().replace("Small-7B", "Tiny-1B"))
-    with pytest.raises(ConfigError, match=r"candidates\[0\].name = 'Tiny-1B': has said nothing"):
+    with pytest.raises(ConfigError, match="candidate = 'Tiny-1B': has said nothing here"):
         load_recorded_pool(load_pool(file))

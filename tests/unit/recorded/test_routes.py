@@ -9,6 +9,7 @@ import pytest
 
 from router_r1.errors import ConfigError
 from router_r1.recorded import RecordedRoutes, load_recorded
+from router_r1.scores import Sample, write_scores
 from tests.doubles.recorded import PRICES, sum_lines, write_lines
 
 LINES = sum_lines(4)
@@ -25,10 +26,14 @@ def test_a_known_question_gets_the_reply_and_its_price_and_another_a_failed_rout
 
 
 def test_who_asks_again_gets_the_next_sample(tmp_path):
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    shared = {"id": "1", "question": "1 + 1?", "score": 1.0, "raw_cost": 1.0, "spend_usd": 1e-6}
-    rows = [shared | {"candidate": "A", "sample": number, "reply": f"reply {number}"} for number in range(2)]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scores.parquet")
+    pytest.importorskip("pyarrow")
+    shared = {"id": "1", "data_source": "sums", "question": "1 + 1?", "metric": "correct", "score": 1.0}
+    rows = [
+        Sample(**shared, candidate=name, sample=number, reply=f"reply {number}", raw_cost=1.0, spend_usd=1e-6)
+        for name in ("A", "B")
+        for number in range(2)
+    ]
+    write_scores(rows, tmp_path / "scores.parquet", provenance={})
     routes = RecordedRoutes(load_recorded(tmp_path / "scores.parquet"))
 
     def ask(trajectory_id):

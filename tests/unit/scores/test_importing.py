@@ -258,6 +258,8 @@ def test_columns_of_routerbench_that_do_not_fit_are_refused(tmp_path, header, ce
             [WIDE | {"scores": {"small": 1.0, "vast": 1}}],
             "train.jsonl:1: candidate = 'vast': has no price; give --prices",
         ),
+        # With the same scores it must not count as a row that says the same once more.
+        ([WIDE, WIDE | {"question": "Another?"}], "train.jsonl:2: id = 't0': names another question at"),
         ([{"id": "t0", "task": "x", "question": "?"}], "train.jsonl:1: scores: is missing; give scores"),
         ([{"task": "x", "question": "?", "scores": {"small": 1}}], "train.jsonl:1: id: is missing; there are task,"),
         ([WIDE | {"question": " "}], "train.jsonl:1: question: must be text"),
