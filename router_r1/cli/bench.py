@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from router_r1.benchmark.runner import SETTING_FILE, Benchmark
+from router_r1.benchmark.runner import Benchmark
 from router_r1.benchmark.tables import console_for, sheets, show
 from router_r1.cli.contest import bench_methods
 from router_r1.cli.offline import Compared, bench_scores
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
-from router_r1.cli.running import exit_code_of, results_only
+from router_r1.cli.running import exit_code_of, how_to_resume, results_only
 from router_r1.offline.options import ComparisonOptions
 from router_r1.routing.config import RoutingConfig
 from router_r1.settings import CandidateOptions, PolicyOptions
@@ -90,8 +90,4 @@ def bench(
                 print(f"note: {note}", file=to)
             print(f"results: {benchmark.folder}\nreport: {benchmark.folder / 'report.html'}", file=to)
 
-    def how_to_go_on() -> str:
-        begun = folder and (folder[0] / SETTING_FILE).exists()
-        return f"go on with --resume --out {folder[0]}" if begun else ""
-
-    return exit_code_of(run, how_to_go_on=how_to_go_on)
+    return exit_code_of(run, how_to_go_on=lambda: how_to_resume(folder))

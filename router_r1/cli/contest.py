@@ -7,9 +7,8 @@ from typing import Any
 
 from router_r1.benchmark.contest import Contest
 from router_r1.benchmark.contest_results import contest_sheets
-from router_r1.benchmark.runner import SETTING_FILE
 from router_r1.benchmark.tables import console_for, show
-from router_r1.cli.running import exit_code_of, results_only
+from router_r1.cli.running import exit_code_of, how_to_resume, results_only
 from router_r1.offline.options import ComparisonOptions
 from router_r1.settings import RouterOptions
 
@@ -42,8 +41,4 @@ def bench_methods(options: RouterOptions, compared: ComparisonOptions, *, out: P
                 print(f"note: {note}", file=to)
             print(f"results: {contest.folder}", file=to)
 
-    def how_to_go_on() -> str:
-        begun = folder and (folder[0] / SETTING_FILE).exists()
-        return f"go on with --resume --out {folder[0]}" if begun else ""
-
-    return exit_code_of(run, how_to_go_on=how_to_go_on)
+    return exit_code_of(run, how_to_go_on=lambda: how_to_resume(folder))

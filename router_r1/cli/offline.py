@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from router_r1.cli.running import exit_code_of, results_only
+from router_r1.cli.running import exit_code_of, how_to_resume, results_only
 from router_r1.offline.options import ComparisonOptions
 
 Compared = Annotated[ComparisonOptions, Parameter(name="*", group="Several methods side by side")]
@@ -36,11 +36,11 @@ def bench_scores(options: ComparisonOptions, *, out: Path | None, resume: bool) 
             for line in verdicts(results):
                 print(line, file=to)
             for title, remedy in results.not_installed.items():
-                print(f"{title} is not installed: {remedy}", file=to)
+                print(f"{title} did not run: it {remedy}", file=to)
             for title, why in results.not_run.items():
                 print(f"{title} did not run: {why}", file=to)
             for note in benchmark.notes:
                 print(f"note: {note}", file=to)
             print(f"results: {benchmark.folder}\nreport: {benchmark.folder / REPORT_FILE}", file=to)
 
-    return exit_code_of(run, how_to_go_on=lambda: f"go on with --resume --out {folder[0]}" if folder else "")
+    return exit_code_of(run, how_to_go_on=lambda: how_to_resume(folder))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.exit_codes import ExitCode
 from router_r1.printable import printable
+from router_r1.runs import SETTING_FILE
 
 _OPTIONAL = {
     **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"), "local"),
@@ -44,6 +46,16 @@ def exit_code_of(command: Callable[[], object], *, how_to_go_on: Callable[[], st
         print("; ".join(filter(None, ["interrupted", how_to_go_on()])), file=sys.stderr)
         return ExitCode.INTERRUPTED
     return ExitCode.DONE
+
+
+def how_to_resume(folder: Sequence[Path]) -> str:
+    """For `exit_code_of`, of a command whose results go on growing in a folder.
+
+    Args:
+        folder: the one, or none as long as it is not known; only one that has been begun can be gone on with.
+    """
+    begun = folder and (folder[0] / SETTING_FILE).exists()
+    return f"go on with --resume --out {folder[0]}" if begun else ""
 
 
 @contextmanager

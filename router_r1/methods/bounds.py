@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 
 from router_r1.datasets import normalise_question
-from router_r1.errors import ConfigError
 from router_r1.methods.encoders import Encoder
 from router_r1.methods.fitted import FittedRouter
 from router_r1.methods.saved import read_fitted, write_fitted
@@ -62,11 +61,8 @@ class FixedOrder(FittedRouter):
     """One candidate, whatever alpha is; where a question does not offer it, the next in order.
 
     Args:
-        first: `cheapest` or `dearest`, by mean raw cost in training, among equals the best; or a candidate, after
-            which come the others, the best first. A table has no sizes: its "largest" is its dearest.
-
-    Raises:
-        ConfigError: in `fit`, the table has no such candidate.
+        first: `cheapest` or `dearest`, by mean raw cost in training, among equals the best. A table has no sizes: its
+            "largest" is its dearest.
     """
 
     FACTS, ARRAYS = ("first",), ("worth",)
@@ -76,12 +72,8 @@ class FixedOrder(FittedRouter):
         self.first = first
 
     def fit_quality(self, train: ScoreTable, *, seed: int) -> None:
-        sort_by = {CHEAPEST: train.raw_cost.mean(axis=0), DEAREST: -train.raw_cost.mean(axis=0)}
-        if self.first not in sort_by and self.first not in train.candidates:
-            known = ", ".join(train.candidates)
-            raise ConfigError(train.source, "candidate", self.first, f"has no scores here; there are {known}")
-        is_another = np.array([name != self.first for name in train.candidates])
-        order = np.lexsort((-train.score.mean(axis=0), sort_by.get(self.first, is_another)))
+        sign = 1 if self.first == CHEAPEST else -1
+        order = np.lexsort((-train.score.mean(axis=0), sign * train.raw_cost.mean(axis=0)))
         self.worth = np.empty(len(order))
         self.worth[order] = 1 - np.arange(len(order)) / len(order)
 

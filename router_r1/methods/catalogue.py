@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from router_r1.errors import ConfigError
@@ -17,7 +16,7 @@ from router_r1.methods.choosers import Always, AtRandom, Chooser, Fitted, Larges
 from router_r1.methods.in_loop import Alone, Decomposing, LoopMethod, OwnRouting, SingleRound, WholePool
 from router_r1.methods.method import METHOD_ARGUMENTS, METHODS, CheckedMethod
 from router_r1.methods.routers import ROUTERS
-from router_r1.methods.single_round import SingleRoundRouter
+from router_r1.methods.single_round import SingleRoundRouter, missing_modules
 from router_r1.plugins import call_with, check_asks, find
 from router_r1.pool import RoutingPool
 
@@ -70,9 +69,9 @@ class Contender:
         return self.fits is not None or (self.reads_prompt and told)
 
     @property
-    def missing(self) -> list[str]:
-        """Modules that it needs and that are not installed."""
-        return [name for name in ROUTERS[self.fits].needs if find_spec(name) is None] if self.fits else []
+    def missing(self) -> str:
+        """See `missing_modules`."""
+        return missing_modules(ROUTERS[self.fits].needs) if self.fits else ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from router_r1.methods.single_round import RouterEntry, SingleRoundRouter
@@ -84,11 +84,3 @@ ROUTERS: dict[str, RouterEntry] = {
         "LLM Bandit", made_by("bandit", "BanditRouter"), "arXiv:2502.02743, arXiv:2510.07429", NETWORKS
     ),
 }
-
-
-def each_alone(candidates: Sequence[str]) -> dict[str, RouterEntry]:
-    """A router for each candidate, which asks it alone: `only:NAME` -> its entry."""
-    return {
-        f"only:{name}": RouterEntry(name, made_by("bounds", "FixedOrder", name), "one candidate for all")
-        for name in candidates
-    }

@@ -7,8 +7,9 @@ gives a whole curve; which candidate is the best of those that a question offers
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -73,6 +74,12 @@ class QualityRouter(ABC):
 def chosen(utilities: np.ndarray, offered: np.ndarray) -> np.ndarray:
     """The column of the best candidate that each question offers; among equals the first. [num_questions]"""
     return np.asarray(np.where(offered, utilities, -np.inf).argmax(axis=1))
+
+
+def missing_modules(needs: Iterable[str]) -> str:
+    """What to do about the modules that a method needs and that are not there; "" if all are."""
+    missing = [name for name in needs if find_spec(name) is None]
+    return f"needs {', '.join(missing)}: pip install 'router-r1[methods]'" if missing else ""
 
 
 @dataclass(frozen=True)

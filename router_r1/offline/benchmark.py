@@ -16,16 +16,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from router_r1.atomic import write_text
-from router_r1.benchmark.metrics import RESULTS_FILE
+from router_r1.benchmark.folders import open_folder
 from router_r1.errors import ConfigError
 from router_r1.methods.cascades import CASCADES
 from router_r1.methods.encoders import load_encoder
 from router_r1.methods.routers import ROUTERS
+from router_r1.methods.single_round import missing_modules
 from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.offline.bounds import BOUND_ROUTERS, bounds
 from router_r1.offline.evaluation import SCORE, Evaluated, evaluate
-from router_r1.offline.fits import FITS, Fit, fit, missing_packages
+from router_r1.offline.fits import FITS, Fit, fit
 from router_r1.offline.options import DEFAULT_BASELINE, ComparisonOptions
 from router_r1.offline.parts import Part, part
 from router_r1.offline.report import write_report
@@ -36,8 +36,6 @@ from router_r1.recorded.replies import recorded_of
 from router_r1.runs import provenance
 from router_r1.scores import Replies, ScoreTable, read_samples
 from router_r1.scores.samples import replies_of, table_of
-
-SETTING_FILE = "setting.json"
 
 
 class OfflineBenchmark:
@@ -67,9 +65,7 @@ class OfflineBenchmark:
         self.options, self.alphas = options, options.cost_weights()
         entries = {name: CASCADES[name] if name in CASCADES else ROUTERS[name] for name in options.fitted()}
         self.not_installed = {
-            entry.title: f"pip install {' '.join(missing)}"
-            for entry in entries.values()
-            if (missing := missing_packages(entry))
+            entry.title: remedy for entry in entries.values() if (remedy := missing_modules(entry.needs))
         }
         self.entries = {name: entry for name, entry in entries.items() if entry.title not in self.not_installed}
         if resume and out is None:
@@ -83,7 +79,7 @@ class OfflineBenchmark:
         self.encoder = load_encoder(options.encoder)
         name = Path(options.scores).stem if options.scores else "scores"
         self.folder = out or Path("results", f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        _open_folder(self.folder, self._setting(), resume=resume)
+        open_folder(self.folder, self._setting(), kept=FITS, resume=resume)
 
     def run(self) -> OfflineResults:
         """Fit what is left to fit, and write `results.json`, `results.csv`, `field.png` and `report.html`."""
@@ -231,29 +227,6 @@ def _read(file: Path | None) -> tuple[ScoreTable, Replies]:
         raise ConfigError("command line", "--scores", None, "is needed: a file of scores")
     checked = read_samples(file)
     return table_of(checked, file), replies_of(checked.samples)
-
-
-def _open_folder(folder: Path, setting: dict[str, Any], *, resume: bool) -> None:
-    """Make the folder of a benchmark, or take up an earlier one.
-
-    Raises:
-        ConfigError: it holds another benchmark, or one that nobody asked to go on with.
-    """
-    file = folder / SETTING_FILE
-    if not resume and ((folder / RESULTS_FILE).exists() or (folder / FITS).exists()):
-        remedy = "already holds a benchmark; give another folder, or --resume to go on with it"
-        raise ConfigError("command line", "--out", str(folder), remedy)
-    if resume and file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        for key, value in setting.items():
-            if before.get(key) != value:
-                remedy = "differs from this command's; --resume goes on with the same scores, parts and encoder only"
-                raise ConfigError(file, key, before.get(key), remedy)
-        return
-    try:
-        write_text(file, json.dumps(setting, indent=2, ensure_ascii=False) + "\n")
-    except OSError as fault:
-        raise ConfigError("command line", "--out", str(folder), f"cannot be made: {fault.strerror}") from None
 
 
 def _progress() -> Progress:

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,13 +25,6 @@ from router_r1.recorded import RecordedReplies, RecordedRoutes
 
 FITS, CHOSEN_FILE = "fits", "chosen.json"
 _EXPLAINED, _REASONS = 8, 5  # questions of a seed, and reasons for each
-
-_DISTRIBUTIONS = {
-    "sentence_transformers": "sentence-transformers",
-    "sklearn": "scikit-learn",
-    "torch_geometric": "torch-geometric",
-}
-"""Modules that a package of another name brings."""
 
 
 @runtime_checkable
@@ -73,11 +65,6 @@ class Fit:
 
 
 Entry = RouterEntry | CascadeEntry
-
-
-def missing_packages(entry: Entry) -> list[str]:
-    """What to install before the method can be made, as pip calls it."""
-    return [_DISTRIBUTIONS.get(name, name) for name in entry.needs if find_spec(name) is None]
 
 
 def fit(entry: Entry, part: Part, encoder: Encoder, alphas: Sequence[float], folder: Path, *, name: str) -> Fit:

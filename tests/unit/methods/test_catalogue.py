@@ -68,7 +68,12 @@ def test_what_follows_a_cost_weight():
 
 
 def test_packages_that_are_missing_are_named():
-    assert [c.missing for c in contenders("away,knn,direct", POOL)] == [["no_such_module"], [], []]
+    missing = [c.missing for c in contenders("away,knn,direct", POOL)]
+    assert missing == [
+        "needs no_such_module: pip install 'router-r1[methods]'",
+        "",
+        "",
+    ]
 
 
 class Foreign:

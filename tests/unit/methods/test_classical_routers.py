@@ -9,7 +9,7 @@ import pytest
 
 from router_r1.errors import ConfigError
 from router_r1.methods.encoders import HashedWords
-from router_r1.methods.routers import ROUTERS, each_alone
+from router_r1.methods.routers import ROUTERS
 from router_r1.methods.saved import FACTS_FILE
 from tests.doubles.router_worlds import accuracy, table_of, two_kinds
 
@@ -153,20 +153,6 @@ def test_cheapest_and_dearest_take_the_better_one_of_equals_and_then_the_next(en
         router.fit(table, encoder, seed=0)
         orders[name] = np.argsort(-router.utilities(["any"], 0.5)[0]).tolist()
     assert orders == {"cheapest": [1, 0, 2], "dearest": [2, 1, 0]}
-
-
-def test_each_candidate_alone_and_where_it_is_not_offered_the_best_of_the_others(encoder):
-    entries = each_alone(TRAIN.candidates)
-    assert list(entries) == ["only:poet", "only:clerk", "only:sage"]
-    router = entries["only:poet"].make()
-    router.fit(TRAIN, encoder, seed=0)
-    order = np.argsort(-router.utilities(["any"], 0.5)[0])
-    assert [TRAIN.candidates[column] for column in order[:2]] == ["poet", "sage"]
-
-
-def test_a_candidate_without_scores_cannot_be_asked_alone(encoder):
-    with pytest.raises(ConfigError, match="candidate = 'bard': has no scores here; there are poet, clerk, sage"):
-        each_alone(["bard"])["only:bard"].make().fit(TRAIN, encoder, seed=0)
 
 
 def test_a_data_set_is_that_of_the_nearest_training_question(encoder):

@@ -87,7 +87,7 @@ def test_what_is_fitted_stays_fitted_and_texts_are_encoded_once(tmp_path, encode
 def test_a_router_whose_package_is_missing_is_listed_and_the_others_run(tmp_path, encoder, routers, monkeypatch):
     monkeypatch.setitem(routers, "graph", RouterEntry("GraphRouter", LeastSquares, "", needs=("torch_geometric_none",)))
     results = OfflineBenchmark(QUICK, topical_table(120), out=tmp_path / "out").run()
-    assert results.not_installed == {"GraphRouter": "pip install torch_geometric_none"}
+    assert results.not_installed == {"GraphRouter": "needs torch_geometric_none: pip install 'router-r1[methods]'"}
     assert [m.name for m in results.routers] == ["ridge"]
     assert "torch_geometric_none" in (tmp_path / "out" / "report.html").read_text()
 

@@ -172,7 +172,7 @@ def test_a_baseline_that_cannot_run_is_a_fault(tmp_path):
 def test_a_cascade_of_a_missing_package_is_listed_with_what_to_type(tmp_path, cascades, monkeypatch):
     monkeypatch.setitem(cascades, "twice", CascadeEntry("Asks twice", AsksTwice, "here", needs=("no_such_module",)))
     results = OfflineBenchmark(options(scores_file(tmp_path, sums())), out=tmp_path / "out").run()
-    assert results.not_installed == {"Asks twice": "pip install no_such_module"}
+    assert results.not_installed == {"Asks twice": "needs no_such_module: pip install 'router-r1[methods]'"}
 
 
 def test_failed_answers_are_left_out_as_they_are_of_the_scores(tmp_path):
