@@ -8,7 +8,7 @@ replies. Every reply that it asked for is paid for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -40,16 +40,6 @@ class Decision:
         if self.text is not None:
             return self.text
         return None if self.taken is None else self.routes[self.taken].reply
-
-    def as_route(self) -> Route:
-        """All of it as one route of the candidate that it took: for whoever sees a cascade as a candidate that asks
-        others, such as the rollout loop."""
-        paid = {
-            name: sum(getattr(route, name) for route in self.routes)
-            for name in ("prompt_tokens", "completion_tokens", "raw_cost", "spend_usd", "latency_s", "attempts")
-        }
-        taken = self.routes[-1 if self.taken is None else self.taken]
-        return replace(taken, **paid, reply=self.reply or "", cached=all(route.cached for route in self.routes))
 
 
 class ReadyCascade(Protocol):
@@ -145,17 +135,6 @@ class CascadeMethod:
 
 def _answer_in(reply: str) -> str:
     return conclusion_of(reply) or reply.strip()
-
-
-class CascadeRoutes:
-    """A cascade as a candidate that asks others: a dispatcher of which every route is a whole decision."""
-
-    def __init__(self, cascade: ReadyCascade, routes: Dispatcher) -> None:
-        self._cascade, self._routes = cascade, routes
-
-    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
-        """Whichever candidate is named: the cascade chooses."""
-        return (await self._cascade.decide(query, self._routes, request_id=trajectory_id)).as_route()
 
 
 # ---------------------------------------------------------------- on recorded replies

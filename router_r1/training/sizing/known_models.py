@@ -1,7 +1,8 @@
 """The `config.json` of the models that the experiments and the documents name, as far as their size depends on it.
 
-For a plan on a machine that has not downloaded the model yet. A folder, or a file in the hub's cache, wins. Source: the
-models' own files on the Hugging Face hub.
+For a plan on a machine that has not downloaded the model yet. A folder, or a file in the hub's cache, wins. They were
+written down without the files at hand; the parameters that they come to are those of the model cards, which a test
+compares.
 """
 
 from __future__ import annotations

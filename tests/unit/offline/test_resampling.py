@@ -26,6 +26,9 @@ def test_a_question_that_every_seed_tests_counts_once_so_that_more_seeds_do_not_
     (once,) = estimates([np.arange(200)], [tosses])
     (thrice,) = estimates([np.arange(200)] * 3, [tosses] * 3)
     assert thrice == once
+    other = np.random.default_rng(0).permutation(200)
+    (shuffled,) = estimates([np.arange(200), other], [tosses, tosses[other]])
+    assert (shuffled.low, shuffled.high) == pytest.approx((once.low, once.high))
 
 
 def test_a_constant_difference_is_certain_and_none_is_none():

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from router_r1.errors import ConfigError
+from router_r1.training.sizing.known_models import KNOWN_MODELS
 from router_r1.training.sizing.model_size import model_size
 from tests.unit.training.sizing.jobs import LLAMA_3B, QWEN_3B, size_of
 
@@ -119,3 +120,20 @@ def test_a_model_that_is_not_here_is_refused_without_asking_the_hub(model, told)
 def test_an_architecture_that_transformers_does_not_have_is_refused(folder, changes, told):
     with pytest.raises(ConfigError, match=told):
         size_of(folder(**changes))
+
+
+CARDS = {
+    "Qwen/Qwen2.5-0.5B-Instruct": 0.49,
+    "Qwen/Qwen2.5-1.5B-Instruct": 1.54,
+    "Qwen/Qwen2.5-3B-Instruct": 3.09,
+    "Qwen/Qwen2.5-7B-Instruct": 7.61,
+    "meta-llama/Llama-3.2-1B-Instruct": 1.23,
+    "meta-llama/Llama-3.2-3B-Instruct": 3.21,
+    "meta-llama/Llama-3.1-8B-Instruct": 8.03,
+}
+"""Billions of parameters, as the models' cards tell them."""
+
+
+@pytest.mark.parametrize("model", KNOWN_MODELS)
+def test_a_known_model_has_the_parameters_that_its_card_tells(model):
+    assert size_of(model).parameters / 1e9 == pytest.approx(CARDS[model], abs=0.01)
