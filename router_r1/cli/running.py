@@ -17,7 +17,7 @@ from router_r1.runs import SETTING_FILE
 _OPTIONAL = {
     **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"), "local"),
     **dict.fromkeys(("ray", "torch", "verl", "vllm"), "cpu"),
-    **dict.fromkeys(("safetensors", "scipy", "sklearn", "skops"), "methods"),
+    **dict.fromkeys(("bm25s", "safetensors", "scipy", "sklearn", "skops"), "methods"),
 }
 """Module -> the set that has it."""
 

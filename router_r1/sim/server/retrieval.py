@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
+import bm25s
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
-from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer
 
 from router_r1.errors import ConfigError
 from router_r1.sim.world.facts import NAMES, VERBS, World
@@ -30,35 +28,21 @@ class Passage:
 
 
 class Bm25:
-    """BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3) with
-    Lucene's idf, ln(1 + (N - df + 0.5) / (df + 0.5)), which is never negative. A word of a query counts once.
+    """BM25 as Lucene computes it, by the library bm25s, with the constants of Anserini (k1 = 0.9, b = 0.4)."""
 
-    Args:
-        k1: how soon more of the same word stops to count.
-        b: how much long passages are discounted, in [0, 1].
-    """
-
-    def __init__(self, texts: Sequence[str], *, k1: float = 0.9, b: float = 0.4) -> None:
-        self._vectorizer = CountVectorizer(token_pattern=r"\w+", dtype=np.float32)
-        counts = sparse.csc_matrix(self._vectorizer.fit_transform(texts))  # [num_texts, num_words]
-        lengths = np.asarray(counts.sum(axis=1)).ravel()
-        discount = k1 * (1 - b + b * lengths / lengths.mean())  # [num_texts]
-        found_in = np.diff(counts.indptr)  # [num_words]
-        idf = np.log1p((len(texts) - found_in + 0.5) / (found_in + 0.5))
-        counts.data *= (k1 + 1) / (counts.data + discount[counts.indices])
-        self._weights = sparse.csr_matrix(counts.multiply(idf))
-
-    def scores(self, query: str) -> np.ndarray:
-        """[num_texts]"""
-        asked = self._vectorizer.transform([query])
-        asked.data[:] = 1
-        return np.asarray((self._weights @ asked.T).todense()).ravel()
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+        self._index.index(_words(texts), show_progress=False)
+        self._num_texts = len(texts)
 
     def best(self, query: str, count: int) -> list[tuple[int, float]]:
         """(text, score) of at most so many that share a word with the query, the best first."""
-        scores = self.scores(query)
-        order = np.argsort(-scores, kind="stable")[:count]
-        return [(int(row), float(scores[row])) for row in order if scores[row] > 0]
+        rows, scores = self._index.retrieve(_words([query]), k=min(count, self._num_texts), show_progress=False)
+        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if score > 0]
+
+
+def _words(texts: Sequence[str]) -> Any:
+    return bm25s.tokenize(list(texts), stopwords=[], token_pattern=r"\w+", show_progress=False)
 
 
 class RetrieveRequest(BaseModel):
