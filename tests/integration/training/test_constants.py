@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from router_r1.candidate_answers import read_answers, read_table
 from router_r1.constant_routers import compare
 from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.pool import load_pool
+from router_r1.protocol import Route
 from router_r1.routing import RouteService, RoutingConfig
 from router_r1.training import configuration as cfg
 from router_r1.training.configuration import pool_of
@@ -108,8 +111,26 @@ def test_a_wrong_value_is_refused_with_the_configuration(resolved, key, value):
 
 
 def ask(config, pool, **routing) -> None:
-    """In a loop of its own, as in the trainer's process."""
-    ask_validation_questions(config, pool, RouteService(pool, config=RoutingConfig(**routing)))
+    """From a thread that has no loop, through a service in another one: as the trainer's process asks the actor."""
+
+    async def serve() -> None:
+        async with RouteService(pool, config=RoutingConfig(**routing)) as service:
+            elsewhere = Elsewhere(service, asyncio.get_running_loop())
+            await asyncio.to_thread(ask_validation_questions, config, pool, elsewhere)
+
+    asyncio.run(serve())
+
+
+class Elsewhere:
+    """A route service whose loop runs in another thread."""
+
+    def __init__(self, service: RouteService, loop: asyncio.AbstractEventLoop) -> None:
+        self._service, self._loop = service, loop
+
+    async def route(self, *what: Any, **how: Any) -> Route:
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(self._service.route(*what, **how), self._loop)
+        )
 
 
 def test_answers_go_into_the_folder_of_the_run_and_are_not_asked_for_again(resolved, server, tmp_path, capsys):
