@@ -6,13 +6,12 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-
-import yaml
 
 from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import Results, read_results
+from router_r1.benchmark.paper import note as paper_note
+from router_r1.benchmark.paper import paper_table
 from router_r1.benchmark.plots import draw_em_against_cost, save
 from router_r1.benchmark.tables import (
     CONSTANT_MEASURES,
@@ -27,12 +26,6 @@ from router_r1.benchmark.tables import (
 )
 from router_r1.constant_routers import EM_ABOVE_CONSTANT
 from router_r1.errors import ConfigError
-
-PAPER_FILE = "paper_results.yaml"
-_PAPER_NOTE = (
-    "note: the paper's figures ({source}) are of 500 test questions of each data set and all of Bamboogle's; "
-    "other questions, or fewer, do not compare"
-)
 
 
 def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = None) -> None:
@@ -49,9 +42,10 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
     scores = {label: {**_em(results.datasets), "mean": results.mean["em"]} for label, results in runs.items()}
     note = ""
     if paper:
-        source, rows = paper_rows(paper)
-        note = _PAPER_NOTE.format(source=source)
-        scores = {**{f"paper: {name}": row for name, row in rows.items()}, **scores}
+        note = f"note: {paper_note()}"
+        published = paper_table(paper)
+        assert published is not None
+        scores = {**{f"paper: {name}": dict(row) for name, row in published.rows.items()}, **scores}
     means = {label: results.mean for label, results in runs.items()}
     weights = _cost_weights(runs)
     sheets = [em_sheet(scores), measures_of_runs_sheet(means)]
@@ -89,21 +83,6 @@ def _cost_weights(runs: dict[str, Results]) -> dict[str, dict[str, dict[str, flo
 
 def _em(datasets: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: row["em"] for name, row in datasets.items()}
-
-
-def paper_rows(base: str) -> tuple[str, dict[str, dict[str, float]]]:
-    """Where the published figures stand, and method -> data set (and "mean") -> EM.
-
-    Args:
-        base: `qwen` or `llama`: the beginning of the base model's name.
-    """
-    file = resources.files("router_r1.benchmark").joinpath(PAPER_FILE)
-    published = yaml.safe_load(file.read_text(encoding="utf-8"))
-    model = next(name for name in published if name.lower().startswith(base))
-    columns = published["columns"]
-    return published["source"], {
-        method: dict(zip(columns, row, strict=True)) for method, row in published[model].items()
-    }
 
 
 def _csv(

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from router_r1.atomic import appending
+from router_r1.benchmark.contest_report import write_report
 from router_r1.benchmark.contest_results import Contested, write_contest
 from router_r1.benchmark.metrics import summarise, write_results
+from router_r1.benchmark.paper import note as paper_note
 from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
 from router_r1.benchmark.records import Record, key_of
 from router_r1.benchmark.runner import (
@@ -92,6 +94,7 @@ class Contest:
         scores: what fitted routers learn from: a file, or a table; None leaves them out of `all`.
         encoder: what makes vectors of questions for them.
         data, out, resume, n_samples, limit, skip_preflight, constants: as for `Benchmark`.
+        paper: the base model whose published figures the report shows beside ours, `qwen` or `llama`.
 
     Attributes:
         folder: where all of it goes.
@@ -115,6 +118,7 @@ class Contest:
         limit: int | None = None,
         skip_preflight: bool = False,
         constants: bool | None = None,
+        paper: str | None = None,
     ) -> None:
         for key, given in (("--method", options.method), ("--cost-weight", alphas and options.cost_weight)):
             if given:
@@ -132,7 +136,7 @@ class Contest:
         self._encoder = encoder
         if resume and out is None:
             raise ConfigError(_WHERE, "--resume", None, "needs --out DIR: the folder to go on with")
-        self._skip_preflight = skip_preflight
+        self._skip_preflight, self._paper = skip_preflight, paper
         self._asks_constants = settings.simulated if constants is None else constants
         self.folder = out or Path("results", f"methods-{datetime.now():%Y%m%d-%H%M%S}")
         if not resume and (self.folder / METHODS_FOLDER).exists():
@@ -160,9 +164,12 @@ class Contest:
             results = summarise(own_records, self.settings.pool.names, table)
             own = {"method": entry.contender.name, "alpha": entry.alpha}
             write_results(entry.folder, results, {**own, **facts})
-            found.append(Contested(entry.contender.name, entry.contender.title, entry.alpha, results))
+            one = entry.contender
+            found.append(Contested(one.name, one.title, entry.alpha, results, is_candidate=one.asks_only is not None))
         constants = {"constants": described(table)} if table is not None else {}
-        write_contest(self.folder, found, table, {"not_run": self.not_run, **constants, **facts})
+        facts = {"not_run": self.not_run, **constants, **facts}
+        write_contest(self.folder, found, facts)
+        write_report(self.folder, found, table, facts, paper=self._paper)
         return found
 
     @property
@@ -180,6 +187,8 @@ class Contest:
             notes.append("a method outside the loop may ask the whole pool, where the others are dealt a part of it")
         if self._train is not None:
             notes.append(f"fitted on the scores of {len(self._train)} questions, none of which is asked here")
+        if self._paper:
+            notes.append(paper_note())
         return [*notes, *(f"{title} was not run: {why}" for title, why in self.not_run.items())]
 
     # ------------------------------------------------------------ what is asked of whom

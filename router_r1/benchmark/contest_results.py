@@ -12,11 +12,10 @@ from typing import Any
 
 from router_r1.atomic import write_text
 from router_r1.benchmark.metrics import RESULTS_FILE, Results, Row
-from router_r1.benchmark.plots import FieldPoint, draw_field, save
 from router_r1.benchmark.tables import Sheet, em_sheet
-from router_r1.constant_routers import EM_ABOVE_CONSTANT, CandidateTable
+from router_r1.constant_routers import EM_ABOVE_CONSTANT
 
-CSV_FILE, PICTURE_FILE = "results.csv", "field.png"
+CSV_FILE = "results.csv"
 MEAN = "mean"
 
 _COLUMNS = {
@@ -41,6 +40,8 @@ class Contested:
     alpha: float | None
     """None if it does not follow a cost weight."""
     results: Results
+    is_candidate: bool = False
+    """It asks one candidate, whatever the question."""
 
     @property
     def label(self) -> str:
@@ -53,13 +54,10 @@ class Contested:
             yield {"method": self.name, "title": self.title, "alpha": self.alpha, "dataset": dataset, **row}
 
 
-def write_contest(
-    folder: Path, contested: Sequence[Contested], table: CandidateTable | None, facts: Mapping[str, Any]
-) -> None:
-    """Write `results.json`, `results.csv` and `field.png`, each whole or not at all.
+def write_contest(folder: Path, contested: Sequence[Contested], facts: Mapping[str, Any]) -> None:
+    """Write `results.json` and `results.csv`, each whole or not at all.
 
     Args:
-        table: what every candidate said to every question, for the bounds in the picture; None if that is not known.
         facts: what the results depend on, as JSON types.
     """
     rows = [row for one in contested for row in one.rows()]
@@ -72,18 +70,25 @@ def write_contest(
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / CSV_FILE, sheet.getvalue())
-    points = [FieldPoint(c.results.mean["em"], c.results.mean["raw_cost"], c.title, c.alpha) for c in contested]
-    save(folder / PICTURE_FILE, lambda axes: draw_field(axes, points, table))
 
 
 def contest_sheets(contested: Sequence[Contested]) -> list[Sheet]:
     """What is printed: means over data sets, and EM on each."""
+    return [means_sheet(contested), em_by_dataset(contested)]
+
+
+def means_sheet(contested: Sequence[Contested]) -> Sheet:
+    """A row for each."""
     known = {key for one in contested for key in one.results.mean}
     columns = {heading: (key, form) for heading, (key, form) in _COLUMNS.items() if key in known}
     cells = [(one.label, [format(one.results.mean[key], form) for key, form in columns.values()]) for one in contested]
-    means = Sheet("Methods, mean over data sets, per question", "method", list(columns), cells)
+    return Sheet("Methods, mean over data sets, per question", "method", list(columns), cells)
+
+
+def em_by_dataset(contested: Sequence[Contested]) -> Sheet:
+    """A row for each, a column for each data set, the mean last."""
     em = {
         c.label: {**{name: row["em"] for name, row in c.results.datasets.items()}, MEAN: c.results.mean["em"]}
         for c in contested
     }
-    return [means, em_sheet(em)]
+    return em_sheet(em)

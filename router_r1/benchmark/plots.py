@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from router_r1.atomic import write_bytes
+from router_r1.benchmark.field import CANDIDATE, ORACLE, ROUTER, Field
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.tables import ordered
-from router_r1.constant_routers import CandidateTable, Score, frontier, oracle, oracle_by_kind, pareto_front
+from router_r1.constant_routers import CandidateTable, frontier, oracle, oracle_by_kind
 from router_r1.printable import printable
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _SIZE = (8, 4)  # inches
 _DPI = 110
 _COLOURS = 10  # of matplotlib's cycle
 _SHARE = "share/"
+
+FIELD_FILE = "field.png"
 
 
 def write_figures(folder: Path, results: Results, table: CandidateTable | None = None) -> list[Path]:
@@ -86,44 +88,33 @@ def draw_constants(axes: Axes, results: Results, table: CandidateTable) -> None:
     axes.annotate("router", at, textcoords="offset points", xytext=(7, 4), fontsize=8)
 
 
-@dataclass(frozen=True)
-class FieldPoint(Score):
-    """A method, at a cost weight if it follows one."""
-
-    method: str
-    alpha: float | None = None
-
-
-def draw_field(axes: Axes, points: Sequence[FieldPoint], table: CandidateTable | None) -> None:
-    """All methods by cost and EM: one at several weights is a line; those that no other beats are joined and named.
-
-    Args:
-        table: for the oracle, and for the dashed line of what the same money buys without looking.
-    """
-    front = pareto_front(points)
-    costs, ems = [p.raw_cost for p in front], [p.em for p in front]
-    axes.plot(costs, ems, color="gold", linewidth=5, alpha=0.5, zorder=0.5, label="Pareto front")
-    for number, method in enumerate(dict.fromkeys(point.method for point in points)):
-        own = sorted((p for p in points if p.method == method), key=lambda p: p.raw_cost)
-        look = f"{'osD^v'[number // _COLOURS % 5]}-"  # where the colours come again, another mark
-        costs, ems = [p.raw_cost for p in own], [p.em for p in own]
-        axes.plot(costs, ems, look, markersize=4, linewidth=0.8, label=printable(method))
-    for point in front:
-        at = (point.raw_cost, point.em)
-        axes.annotate(printable(point.method), at, textcoords="offset points", xytext=(5, 4), fontsize=7)
-    if table is not None:
-        hull = frontier(table)
-        corners = hull.constants
-        right = max(*(point.raw_cost for point in points), corners[-1].raw_cost)
-        line = sorted([*np.linspace(0, right, 400).tolist(), *(corner.raw_cost for corner in corners)])
-        axes.plot(line, [hull.em_at(cost) for cost in line], "k--", linewidth=1, label="best constant at that cost")
-        most = oracle(table)
-        axes.plot(most.raw_cost, most.em, "k*", markersize=10, label="oracle, asking once")
-    if positive := [point.raw_cost for point in points if point.raw_cost > 0]:
-        axes.set_xscale("symlog", linthresh=min(positive))  # asking nobody costs nothing
+def draw_field(axes: Axes, field: Field) -> None:
+    """All methods by cost and score: one at several weights is a line; those that no other beats are joined."""
+    front, hull = field.front, field.hull
+    costs, scores = [p.raw_cost for p in front], [p.em for p in front]
+    axes.plot(costs, scores, color="gold", linewidth=5, alpha=0.5, zorder=0.5, label="Pareto front")
+    if hull:
+        costs, scores = [p.raw_cost for p in hull], [p.em for p in hull]
+        axes.plot(costs, scores, "k--", linewidth=1, label="best constant at that cost")
+    number = 0
+    for method in field.methods:
+        costs, scores = [p.raw_cost for p in method.points], [p.em for p in method.points]
+        label = printable(method.title)
+        if method.kind == CANDIDATE:
+            axes.plot(costs, scores, "s", color="tab:gray", markersize=4)
+            at = (costs[0], scores[0])
+            axes.annotate(printable(method.name), at, textcoords="offset points", xytext=(4, -8), fontsize=5)
+        elif method.kind == ROUTER:
+            look = f"{'osD^v'[number // _COLOURS % 5]}-"  # where the colours come again, another mark
+            axes.plot(costs, scores, look, markersize=4, linewidth=0.8, label=label)
+            number += 1
+        else:
+            axes.plot(costs, scores, "k*" if method.kind == ORACLE else "x:", markersize=6, linewidth=0.8, label=label)
+    if field.bend:
+        axes.set_xscale("asinh", linear_width=field.bend)
         axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("raw cost per question (micro-USD of output)")
-    axes.set_ylabel("exact match")
+    axes.set_ylabel("score")
     axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + len(axes.lines) // 28)
 
 

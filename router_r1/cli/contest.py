@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from router_r1.benchmark.contest import Contest
+from router_r1.benchmark.contest_report import REPORT_FILE
 from router_r1.benchmark.contest_results import contest_sheets
 from router_r1.benchmark.tables import console_for, show
 from router_r1.cli.running import exit_code_of, how_to_resume, results_only
@@ -30,6 +31,7 @@ def bench_methods(options: RouterOptions, compared: ComparisonOptions, *, out: P
             alphas=compared.cost_weights() if "alphas" in compared.model_fields_set else (),
             scores=compared.scores,
             encoder=compared.encoder,
+            paper=compared.paper,
             out=out,
             **how,
         )
@@ -39,6 +41,6 @@ def bench_methods(options: RouterOptions, compared: ComparisonOptions, *, out: P
             show(console_for(to), contest_sheets(contested))
             for note in contest.notes:
                 print(f"note: {note}", file=to)
-            print(f"results: {contest.folder}", file=to)
+            print(f"results: {contest.folder}\nreport: {contest.folder / REPORT_FILE}", file=to)
 
     return exit_code_of(run, how_to_go_on=lambda: how_to_resume(folder))

@@ -28,6 +28,7 @@ def bench_scores(options: ComparisonOptions, *, out: Path | None, resume: bool) 
         from router_r1.offline.report import REPORT_FILE
         from router_r1.offline.tables import sheets, verdicts
 
+        options.check_alone()
         benchmark = OfflineBenchmark(options, out=out, resume=resume)
         folder.append(benchmark.folder)
         with results_only() as to:

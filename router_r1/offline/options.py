@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +40,8 @@ class ComparisonOptions(BaseModel):
     """On scores alone: the method that the others are told beside (default: tfidf-ridge, if it is there)."""
     shuffle_labels: bool = False
     """On scores alone: give each training question the scores of another one, a control that nothing leaks."""
+    paper: Literal["qwen", "llama"] | None = None
+    """With a policy: show the tables of the Router-R1 paper for this base model in the report, ours beside them."""
 
     def check_in_loop(self) -> None:
         """See that nothing is asked for that only a comparison on scores alone has.
@@ -50,6 +53,15 @@ class ComparisonOptions(BaseModel):
             if key in self.model_fields_set:
                 remedy = "goes with --scores alone: without a policy, a pool or --data"
                 raise ConfigError(_WHERE, f"--{key.replace('_', '-')}", getattr(self, key), remedy)
+
+    def check_alone(self) -> None:
+        """See that nothing is asked for that only a comparison with a policy has.
+
+        Raises:
+            ConfigError: something is.
+        """
+        if self.paper:
+            raise ConfigError(_WHERE, "--paper", self.paper, "needs answers: name a policy, a pool or --data as well")
 
     def cost_weights(self) -> list[float]:
         """The numbers of `alphas`.

@@ -150,6 +150,27 @@ def test_every_method_has_a_row_for_each_data_set_with_the_accounting_of_the_loo
     assert (tmp_path / "out" / "field.png").stat().st_size > 10_000
 
 
+def test_the_report_leads_from_each_curve_to_its_rows_and_tells_the_oracle_last(contest, tmp_path):
+    contest("direct,largest,only:" + CHEAP, constants=True).run()
+    page = (tmp_path / "out" / "report.html").read_text()
+    for row, title in enumerate(["Direct", "Largest LLM", CHEAP, "Oracle, asking once"]):
+        assert f'id="curve-{row}" href="#row-{row}" aria-label="{title}"' in page
+        assert f'<tr id="row-{row}"><td>{title}</td>' in page
+        assert f'id="told-{row}"' in page
+    assert "<script" not in page
+    assert "beside the paper" not in page
+
+
+def test_the_papers_tables_stand_beside_ours_row_by_row(contest, tmp_path):
+    contest("direct,largest", constants=False, paper="qwen").run()
+    page = (tmp_path / "out" / "report.html").read_text()
+    for heading in ("Exact match", "F1", "Raw cost per question"):
+        assert f"<h2>{heading}, beside the paper&#39;s</h2>" in page
+    assert "<td>Largest LLM</td><td>0.296</td>" in page
+    assert "<td>Search-R1</td>" in page
+    assert "do not compare" in page
+
+
 def test_a_fitted_router_gives_a_curve_and_is_fitted_once_on_questions_that_are_not_asked(contest, tmp_path):
     contest("spain,spain*", alphas=(0.0, 1.0), scores=scores(), constants=False).run()
     assert fits == [(("Who sang?", "Who wrote?"), "words-384", 0)]
@@ -264,7 +285,7 @@ def test_the_command_prints_a_table_of_methods(served, tmp_path):
     lines = [line.split() for line in out.splitlines()]
     assert ["Largest", "LLM", "1.000", "1.000", "2", "1.2e-05", "1.00"] in [line[:7] for line in lines]
     assert ["Direct", "0.000"] in [line[:2] for line in lines]
-    assert out.rstrip().endswith(f"results: {tmp_path / 'out'}")
+    assert out.rstrip().endswith(f"results: {tmp_path / 'out'}\nreport: {tmp_path / 'out' / 'report.html'}")
 
 
 @pytest.mark.parametrize("written", ["0,two", "0,1.5", ""])
