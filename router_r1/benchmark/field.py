@@ -86,8 +86,8 @@ class Field:
 
     @property
     def bend(self) -> float | None:
-        """The cost from which on the axis is logarithmic, lest the cheap ones all lie in one place: the smallest that is
-        not 0. None for an axis that is plain all along."""
+        """The cost from which on the axis is logarithmic, lest the cheap ones all lie in one place: the smallest that
+        is not 0. None for an axis that is plain all along."""
         positive = [point.raw_cost for point in self.points if point.raw_cost > 0]
         if not positive or max(positive) < _LOGARITHMIC_FROM * min(positive):
             return None
