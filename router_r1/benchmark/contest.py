@@ -38,14 +38,24 @@ from router_r1.constant_routers import described
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
+from router_r1.methods.cascades import Cascade
 from router_r1.methods.catalogue import Contender, Seat, contenders
 from router_r1.methods.encoders import WORDS, Encoder, load_encoder
-from router_r1.methods.fitting import digest, fit_routers, that_can_run, training_table
+from router_r1.methods.fitting import (
+    check_replies,
+    digest,
+    fit_methods,
+    is_named,
+    that_can_run,
+    training_replies,
+    training_table,
+)
 from router_r1.methods.in_loop import PosedQuestion
 from router_r1.methods.single_round import SingleRoundRouter
 from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.pool import offered_names
 from router_r1.protocol import Trajectory
+from router_r1.recorded import RecordedReplies
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import Router, open_router
 from router_r1.runs import CONSTANTS_FILE, provenance
@@ -131,6 +141,7 @@ class Contest:
         self.questions = self._questions_at(0.0)
         self._check_offers()
         self._train = self._training_table(scores) if any(c.fits for c in self._contenders) else None
+        self._replies = self._training_replies(scores, methods)
         self._encoder = encoder
         if resume and out is None:
             raise ConfigError(_WHERE, "--resume", None, "needs --out DIR: the folder to go on with")
@@ -237,19 +248,40 @@ class Contest:
         asked = (question.question.text for question in self.questions)
         return training_table(table, self.settings.pool, asked=asked)
 
-    def _fit(self) -> dict[str, SingleRoundRouter]:
-        """The routers of what is left to do, by name."""
+    def _training_replies(self, scores: Path | ScoreTable | None, written: str) -> RecordedReplies | None:
+        """What cascades are fitted on. Those among `all` that cannot be fitted on it are left out, and told."""
+        replies = None
+        for contender in [c for c in self._contenders if c.is_cascade]:
+            try:
+                replies = replies or self._all_replies(scores)
+                check_replies(contender, replies)
+            except ConfigError as fault:
+                if is_named(contender, written):
+                    raise
+                self.not_run[contender.title] = str(fault)
+                self._contenders.remove(contender)
+        return replies
+
+    def _all_replies(self, scores: Path | ScoreTable | None) -> RecordedReplies:
+        assert self._train is not None
+        if not isinstance(scores, Path):
+            remedy = "is nowhere, and cascades are fitted on replies; give a file of scores, or leave them out"
+            raise ConfigError(self._train.source, "reply", None, remedy)
+        return training_replies(scores, self._train, self.settings.pool)
+
+    def _fit(self) -> dict[str, SingleRoundRouter | Cascade]:
+        """The routers and cascades of what is left to do, by name."""
         needed = dict.fromkeys(e.contender.fits for e in self.entries if e.left and e.contender.fits)
         if self._train is None or not needed:
             return {}
         asked = [question.question.text for question in self.questions]
         encoder: Encoder = KnownVectors(load_encoder(self._encoder), [*self._train.texts, *asked], vectors_folder())
-        return fit_routers(needed, self._train, encoder, seed=self.settings.options.seed)
+        return fit_methods(needed, self._train, encoder, seed=self.settings.options.seed, replies=self._replies)
 
     # ------------------------------------------------------------ rolling out
 
     async def _roll_out(
-        self, fitted: Mapping[str, SingleRoundRouter], offered: Sequence[OfferedQuestion]
+        self, fitted: Mapping[str, SingleRoundRouter | Cascade], offered: Sequence[OfferedQuestion]
     ) -> list[list[Record]]:
         """The records of each entry."""
         model_path = self.settings.options.model_path
@@ -270,7 +302,9 @@ class Contest:
                 await ask_constants(offered, self.folder, router.routes, router.pool)
         return records
 
-    async def _records_of(self, entry: Entry, router: Router, fitted: Mapping[str, SingleRoundRouter]) -> list[Record]:
+    async def _records_of(
+        self, entry: Entry, router: Router, fitted: Mapping[str, SingleRoundRouter | Cascade]
+    ) -> list[Record]:
         if not (left := entry.left):
             return entry.done
         alpha = self.alphas[0] if entry.alpha is None else entry.alpha

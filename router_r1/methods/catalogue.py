@@ -1,24 +1,26 @@
 """The methods that a benchmark puts side by side, by the names that `--methods` knows.
 
-`NAME` is one of this file or a router of `ROUTERS`. `NAME*` lets the base model decompose the question, and the router
-choose for each sub-query. `only:CANDIDATE` asks one candidate, `prompt-llm:CANDIDATE` has one choose. Anything else is
-what `--method` takes: a name in `METHODS`, or a dotted path.
+`NAME` is one of this file, a router of `ROUTERS` or a cascade of `CASCADES`. `NAME*` lets the base model decompose the
+question, and the router choose for each sub-query. `only:CANDIDATE` asks one candidate, `prompt-llm:CANDIDATE` has one
+choose. Anything else is what `--method` takes: a name in `METHODS`, or a dotted path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from router_r1.errors import ConfigError
+from router_r1.methods.cascades import CASCADES, Cascade, CascadeEntry, CascadeRoutes
 from router_r1.methods.choosers import Always, AtRandom, Chooser, Fitted, Largest, Prompted, PromptedCandidate
 from router_r1.methods.in_loop import Alone, Decomposing, LoopMethod, OwnRouting, SingleRound, WholePool
 from router_r1.methods.method import METHOD_ARGUMENTS, METHODS, CheckedMethod
 from router_r1.methods.routers import ROUTERS
-from router_r1.methods.single_round import SingleRoundRouter, missing_modules
+from router_r1.methods.single_round import RouterEntry, SingleRoundRouter, missing_modules
 from router_r1.plugins import call_with, check_asks, find
 from router_r1.pool import RoutingPool
+from router_r1.rollout.policy import Dispatcher
 
 if TYPE_CHECKING:
     from router_r1.router import Router
@@ -35,7 +37,7 @@ class Seat:
     """The base model, the candidates, and what asks them."""
     cost_weight: float
     seed: int
-    fitted: SingleRoundRouter | None = None
+    fitted: SingleRoundRouter | Cascade | None = None
     candidates: Sequence[str] = ()
     """Those of the scores that `fitted` was fitted on, in their order."""
     questions: Sequence[str] = ()
@@ -52,7 +54,7 @@ class Contender:
     """As tables call it."""
     make: Callable[[Seat], LoopMethod]
     fits: str | None = None
-    """The router of `ROUTERS` that is fitted for it."""
+    """The router of `ROUTERS`, or the cascade of `CASCADES`, that is fitted for it."""
     reads_prompt: bool = False
     """Whom it asks is decided by the prompt, so that it follows a cost weight which the prompt tells."""
     asks_only: str | None = None
@@ -71,7 +73,12 @@ class Contender:
     @property
     def missing(self) -> str:
         """See `missing_modules`."""
-        return missing_modules(ROUTERS[self.fits].needs) if self.fits else ""
+        return missing_modules(entry_of(self.fits).needs) if self.fits else ""
+
+    @property
+    def is_cascade(self) -> bool:
+        """It may ask any candidate of the pool, and is fitted on replies."""
+        return self.fits in CASCADES
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,13 @@ class _Router:
     fits: str | None = None
     reads_prompt: bool = False
     asks_only: str | None = None
+    asks: Callable[[Seat], Dispatcher] | None = None
+    """What the candidate is asked through, where it is one that asks others."""
 
     def contender(self, name: str) -> Contender:
         def make(seat: Seat) -> LoopMethod:
             form = Decomposing if name.endswith(STAR) else SingleRound
-            return form(seat.router, self.chooser(seat))
+            return form(seat.router, self.chooser(seat), self.asks and self.asks(seat))
 
         title = self.title + STAR if name.endswith(STAR) else self.title
         return Contender(name, title, make, self.fits, self.reads_prompt, self.asks_only)
@@ -123,7 +132,7 @@ def every_name(pool: RoutingPool) -> list[str]:
     Decomposing forms are those that the paper has; a bound that needs no scores stands for the fitted one of its title.
     """
     titles = {router.title for router in _UNFITTED.values()}
-    fitted = [name for name, entry in ROUTERS.items() if entry.title not in titles]
+    fitted = [*(name for name, entry in ROUTERS.items() if entry.title not in titles), *CASCADES]
     decomposing = [f"{name}{STAR}" for name in ("prompt-llm", "knn") if name in _UNFITTED or name in ROUTERS]
     rag = ["rag"] if _retriever(pool) else []
     return list(dict.fromkeys([*_POLICY_ALONE, *rag, *_UNFITTED, *fitted, *decomposing, *METHODS]))
@@ -155,12 +164,25 @@ def _router(name: str, pool: RoutingPool) -> _Router | None:
         return _UNFITTED[name]
     if name in ROUTERS:
         return _Router(ROUTERS[name].title, _fitted, fits=name)
+    if name in CASCADES:
+        cheapest = min(pool.candidates, key=lambda candidate: candidate.price.output).name
+        return _Router(CASCADES[name].title, lambda seat: Always(cheapest), fits=name, asks=_cascaded)
     return None
 
 
+def entry_of(fits: str) -> RouterEntry | CascadeEntry:
+    """What is fitted by that name."""
+    return CASCADES[fits] if fits in CASCADES else ROUTERS[fits]
+
+
+def _cascaded(seat: Seat) -> Dispatcher:
+    cascade = cast("Cascade", seat.fitted)
+    return CascadeRoutes(cascade.at(seat.cost_weight), seat.router.routes)
+
+
 def _fitted(seat: Seat) -> Chooser:
-    assert seat.fitted is not None
-    return Fitted(seat.fitted, seat.candidates, seat.router.pool, alpha=seat.cost_weight, questions=seat.questions)
+    fitted = cast("SingleRoundRouter", seat.fitted)
+    return Fitted(fitted, seat.candidates, seat.router.pool, alpha=seat.cost_weight, questions=seat.questions)
 
 
 def _retriever(pool: RoutingPool) -> str | None:
@@ -178,7 +200,7 @@ def _candidate(name: str, written: str, pool: RoutingPool) -> str:
 def _outside_the_loop(name: str) -> Contender:
     """A method that answers without the base model."""
     if name not in METHODS and ":" not in name and "." not in name:
-        known = [*_POLICY_ALONE, "rag", *_UNFITTED, *ROUTERS, *METHODS, "only:CANDIDATE"]
+        known = [*_POLICY_ALONE, "rag", *_UNFITTED, *ROUTERS, *CASCADES, *METHODS, "only:CANDIDATE"]
         remedy = f"is no method; there are {', '.join(known)}, or give a dotted path to one of your own"
         raise ConfigError(_WHERE, _KEY, name, remedy)
     factory = find(_WHERE, _KEY, name, METHODS)

@@ -1,4 +1,4 @@
-"""Routers fitted on scores before anything is asked of them: for a contest, and for a server."""
+"""Routers and cascades fitted on scores before anything is asked of them: for a contest, and for a server."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import json
 import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from router_r1.atomic import write_text
 from router_r1.datasets import normalise_question
 from router_r1.errors import ConfigError
-from router_r1.methods.catalogue import Contender
+from router_r1.methods.cascades import CASCADES, Cascade
+from router_r1.methods.catalogue import Contender, entry_of
 from router_r1.methods.encoders import Encoder
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import SingleRoundRouter
 from router_r1.pool import RoutingPool
-from router_r1.scores import ScoreTable
+from router_r1.recorded import RecordedReplies
+from router_r1.recorded.replies import recorded_of
+from router_r1.scores import ScoreTable, read_replies
 
 FITTED_ON_FILE = "fitted_on.json"
 
@@ -39,7 +43,7 @@ def that_can_run(
         if contender.missing:
             missing[contender.title] = contender.missing
         elif contender.fits and not has_scores:
-            if contender.name in re.split(r"\s*,\s*", written.strip()):
+            if is_named(contender, written):
                 raise ConfigError("command line", "--scores", None, f"is needed: {contender.name} is fitted on scores")
             missing[contender.title] = "needs --scores FILE"
         else:
@@ -48,6 +52,11 @@ def that_can_run(
         why = "; ".join(f"{title} {need}" for title, need in missing.items())
         raise ConfigError("command line", "--methods", written, f"leaves nothing to run: {why}")
     return found, missing
+
+
+def is_named(contender: Contender, written: str) -> bool:
+    """Whether `--methods` has it by its own name, rather than among `all`."""
+    return contender.name in re.split(r"\s*,\s*", written.strip())
 
 
 def training_table(table: ScoreTable, pool: RoutingPool, *, asked: Iterable[str] = ()) -> ScoreTable:
@@ -78,12 +87,47 @@ def check_candidates(scored: Sequence[str], pool: RoutingPool, source: str) -> N
         raise ConfigError(source, "candidate", missing[0], remedy)
 
 
-def fit_routers(
-    names: Collection[str], train: ScoreTable, encoder: Encoder, *, seed: int, folder: Path | None = None
-) -> dict[str, SingleRoundRouter]:
-    """Routers of `ROUTERS`, fitted; what takes time is told on standard error.
+def training_replies(path: Path, train: ScoreTable, pool: RoutingPool) -> RecordedReplies:
+    """What the candidates said to the questions of a table: what cascades are fitted on.
 
     Args:
+        path: the file of scores that the table is of.
+
+    Raises:
+        ConfigError: a cascade may ask whom it likes, and that is not so here, or the replies are not there.
+    """
+    if pool.deals:
+        remedy = "offers each question a part of it, and a cascade may ask any of it; leave cascades out"
+        raise ConfigError(pool.source or pool.name, "deals", None, remedy)
+    if not train.offered.all():
+        remedy = "is not true of every candidate, and a cascade may ask any of them; leave cascades out"
+        raise ConfigError(train.source, "offered", None, remedy)
+    return replace(recorded_of(train, read_replies(path)), candidates=tuple(pool.names))
+
+
+def check_replies(contender: Contender, replies: RecordedReplies) -> None:
+    """See that a cascade can be fitted on them.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    assert contender.fits is not None
+    CASCADES[contender.fits].make().check(replies)
+
+
+def fit_methods(
+    names: Collection[str],
+    train: ScoreTable,
+    encoder: Encoder,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    replies: RecordedReplies | None = None,
+) -> dict[str, SingleRoundRouter | Cascade]:
+    """Routers of `ROUTERS` and cascades of `CASCADES`, fitted; what takes time is told on standard error.
+
+    Args:
+        replies: to the questions of `train`, for cascades.
         folder: those that are there are loaded, the others are saved there; None: all are fitted.
 
     Raises:
@@ -91,17 +135,17 @@ def fit_routers(
     """
     if folder is not None:
         _take_up(folder, train, encoder, seed)
-    fitted = {}
+    fitted: dict[str, SingleRoundRouter | Cascade] = {}
     for name in names:
-        router, own = ROUTERS[name].make(), None if folder is None else folder / name
+        method, own = entry_of(name).make(), None if folder is None else folder / name
         if own is not None and own.is_dir():
-            fitted[name] = type(router).load(own, encoder)
+            fitted[name] = type(method).load(own, encoder)
             continue
-        print(f"fitting {ROUTERS[name].title}", file=sys.stderr)
-        router.fit(train, encoder, seed=seed)
+        print(f"fitting {entry_of(name).title}", file=sys.stderr)
+        method.fit(train if name in ROUTERS else replies, encoder, seed=seed)  # type: ignore[arg-type]
         if own is not None:
-            router.save(own)
-        fitted[name] = router
+            method.save(own)
+        fitted[name] = method
     return fitted
 
 

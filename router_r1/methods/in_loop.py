@@ -14,6 +14,7 @@ from router_r1.methods.choosers import Chooser
 from router_r1.methods.first_turns import ANSWER_AT_ONCE, THINK_THEN_ANSWER, asks_whole_question
 from router_r1.pool import Deal, offered
 from router_r1.protocol import Trajectory
+from router_r1.rollout.policy import Dispatcher
 from router_r1.rollout.redirected_routes import Choice, RedirectedRoutes
 from router_r1.rollout.written_turns import BegunPolicy
 
@@ -65,10 +66,14 @@ class Alone:
 
 class SingleRound:
     """A router names one candidate for the question and writes the first turn, which asks it the whole question; the
-    base model reads the reply, thinks and answers: what the paper calls a query-based router."""
+    base model reads the reply, thinks and answers: what the paper calls a query-based router.
 
-    def __init__(self, router: Router, chooser: Chooser) -> None:
-        self._router, self._chooser = router, chooser
+    Args:
+        asks: what the candidate is asked through, where it is one that asks others; else the router's own routes.
+    """
+
+    def __init__(self, router: Router, chooser: Chooser, asks: Dispatcher | None = None) -> None:
+        self._router, self._chooser, self._asks = router, chooser, asks
 
     async def answer(self, posed: PosedQuestion, *, request_id: str) -> Trajectory:
         router, deal = self._router, posed.deal
@@ -88,16 +93,20 @@ class SingleRound:
             request_id=request_id,
             deal=deal,
             policy=BegunPolicy(router.policy, router.tokenizer, [first, THINK_THEN_ANSWER]),
-            routes=RedirectedRoutes(router.routes, as_chosen),
+            routes=self._asks or RedirectedRoutes(router.routes, as_chosen),
             max_turns=1,
         )
 
 
 class Decomposing:
-    """The base model thinks, searches and answers; whom each of its sub-queries goes to is a router's choice."""
+    """The base model thinks, searches and answers; whom each of its sub-queries goes to is a router's choice.
 
-    def __init__(self, router: Router, chooser: Chooser) -> None:
-        self._router, self._chooser = router, chooser
+    Args:
+        asks: as of `SingleRound`.
+    """
+
+    def __init__(self, router: Router, chooser: Chooser, asks: Dispatcher | None = None) -> None:
+        self._router, self._chooser, self._asks = router, chooser, asks
 
     async def answer(self, posed: PosedQuestion, *, request_id: str) -> Trajectory:
         choose = partial(self._chooser.choose, deal=posed.deal, request_id=request_id)
@@ -105,7 +114,7 @@ class Decomposing:
             posed.messages,
             request_id=request_id,
             deal=posed.deal,
-            routes=RedirectedRoutes(self._router.routes, choose),
+            routes=self._asks or RedirectedRoutes(self._router.routes, choose),
         )
 
 

@@ -39,8 +39,11 @@ class Blender:
     def __init__(self, fuser: str | None = None) -> None:
         self.fuser = fuser
 
-    def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
+    def check(self, train: RecordedReplies) -> None:
         check_replies(train, "LLM-Blender")
+
+    def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
+        self.check(train)
         self.candidates, self._encoder = train.candidates, encoder
         vectors = encoder.encode([question.text for question in train.questions])
         own = {

@@ -8,7 +8,7 @@ replies. Every reply that it asked for is paid for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -41,6 +41,17 @@ class Decision:
             return self.text
         return None if self.taken is None else self.routes[self.taken].reply
 
+    def as_route(self) -> Route:
+        """All of it as one route of the candidate that it took, with what all that were asked took and cost."""
+        paid = {
+            name: sum(getattr(route, name) for route in self.routes)
+            for name in ("prompt_tokens", "completion_tokens", "raw_cost", "spend_usd", "latency_s", "attempts")
+        }
+        taken = self.routes[-1 if self.taken is None else self.taken]
+        estimated = any(route.usage_estimated for route in self.routes)
+        cached = all(route.cached for route in self.routes)
+        return replace(taken, **paid, reply=self.reply or "", usage_estimated=estimated, cached=cached)
+
 
 class ReadyCascade(Protocol):
     """A cascade at one cost weight."""
@@ -59,11 +70,19 @@ class ReadyCascade(Protocol):
 class Cascade(Protocol):
     """What is fitted once and gives a cascade at every cost weight."""
 
+    def check(self, train: RecordedReplies) -> None:
+        """See that there is what it is fitted on.
+
+        Raises:
+            ConfigError: it must read replies, or several samples of them, and there are none.
+        """
+        ...
+
     def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
         """Learn; the same replies, encoder and seed give the same cascade.
 
         Raises:
-            ConfigError: it must read replies, or several samples of them, and there are none.
+            ConfigError: as `check`.
         """
         ...
 
@@ -135,6 +154,17 @@ class CascadeMethod:
 
 def _answer_in(reply: str) -> str:
     return conclusion_of(reply) or reply.strip()
+
+
+class CascadeRoutes:
+    """A cascade as a candidate that asks others: a dispatcher of which every route is a whole decision."""
+
+    def __init__(self, cascade: ReadyCascade, routes: Dispatcher) -> None:
+        self._cascade, self._routes = cascade, routes
+
+    async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
+        """Whichever candidate is named: the cascade chooses."""
+        return (await self._cascade.decide(query, self._routes, request_id=trajectory_id)).as_route()
 
 
 # ---------------------------------------------------------------- on recorded replies

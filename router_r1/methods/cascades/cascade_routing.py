@@ -89,6 +89,9 @@ def _price(alpha: float, factor: float, full: float) -> float:
 class CascadeRouting:
     """See the module."""
 
+    def check(self, train: RecordedReplies) -> None:
+        """Scores are enough: it reads replies where there are some."""
+
     def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
         table = train.table()
         right, vectors = table.score > 0.5, encoder.encode(table.texts)

@@ -55,10 +55,14 @@ class AnswerConsistency:
     def __init__(self, num_samples: int = NUM_SAMPLES) -> None:
         self.num_samples = num_samples
 
+    def check(self, train: RecordedReplies) -> None:
+        cheap = train.candidates[in_order_of_price(train)[0]]
+        check_replies(train, "the answer-consistency cascade", samples=self.num_samples, of=cheap)
+
     def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
+        self.check(train)
         self.candidates, self._cheap = train.candidates, in_order_of_price(train)[0]
         name = train.candidates[self._cheap]
-        check_replies(train, "the answer-consistency cascade", samples=self.num_samples, of=name)
         table = train.table()
         self._full, self._score, self._raw_cost = full_cost(table), table.score, table.raw_cost
         own = [question.samples[name][: self.num_samples] for question in train.questions]

@@ -42,8 +42,11 @@ class Chain:
 class FrugalGPT:
     """See the module."""
 
-    def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
+    def check(self, train: RecordedReplies) -> None:
         check_replies(train, "FrugalGPT")
+
+    def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
+        self.check(train)
         table = train.table()
         self.candidates, self._order, self._full = train.candidates, in_order_of_price(train), full_cost(table)
         replies = [[q.samples[name][0].text for q in train.questions] for name in train.candidates]

@@ -20,10 +20,14 @@ import pytest
 
 from router_r1.benchmark.contest import Contest
 from router_r1.errors import ConfigError
+from router_r1.methods.cascades import CASCADES, CascadeEntry, Decision
+from router_r1.methods.cascades.cascade import check_replies
 from router_r1.methods.encoders import Encoder
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import RouterEntry
-from router_r1.scores import ScoredQuestion, ScoreTable
+from router_r1.recorded import RecordedReplies
+from router_r1.rollout.policy import Dispatcher
+from router_r1.scores import Sample, ScoredQuestion, ScoreTable, write_scores
 from router_r1.settings import RouterOptions
 from tests.doubles.commands import bench as main
 from tests.doubles.commands import captured
@@ -90,6 +94,40 @@ def routers(monkeypatch):
     monkeypatch.setitem(ROUTERS, "spain", RouterEntry("Knows Spain", KnowsSpain, "made for this test"))
     away = RouterEntry("Away", KnowsSpain, "made for this test", needs=("no_such_module",))
     monkeypatch.setitem(ROUTERS, "away", away)
+    monkeypatch.setitem(CASCADES, "doubts", CascadeEntry("Doubts Spain", DoubtsSpain, "made for this test"))
+    twice = CascadeEntry("Reads two", lambda: DoubtsSpain(reads_two=True), "made for this test")
+    monkeypatch.setitem(CASCADES, "two", twice)
+
+
+class DoubtsSpain:
+    """A cascade that always asks the cheap candidate, and of Spain the dear one as well, whose reply it then takes."""
+
+    def check(self, train: RecordedReplies) -> None:
+        check_replies(train, "Doubts Spain", samples=2 if self.reads_two else 1)
+
+    def __init__(self, *, reads_two: bool = False) -> None:
+        self.reads_two = reads_two
+
+    def fit(self, train: RecordedReplies, encoder: Encoder, *, seed: int) -> None:
+        self.check(train)
+        fits.append(([question.text for question in train.questions], encoder.name, seed))
+        assert train.candidates == (CHEAP, DEAR), "whom the pool does not have it must not ask"
+
+    def at(self, alpha: float) -> DoubtsSpain:
+        return self
+
+    async def decide(self, question: str, routes: Dispatcher, *, request_id: str) -> Decision:
+        asked = [await routes.route(CHEAP, question, trajectory_id=request_id)]
+        if "Spain" in question:
+            asked.append(await routes.route(DEAR, question, trajectory_id=request_id))
+        return Decision(tuple(asked), len(asked) - 1)
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder) -> Self:
+        raise NotImplementedError
 
 
 def scores(names: Sequence[str] = (DEAR, CHEAP)) -> ScoreTable:
@@ -97,6 +135,20 @@ def scores(names: Sequence[str] = (DEAR, CHEAP)) -> ScoreTable:
     questions = tuple(ScoredQuestion(f"q{n}", "train", text) for n, text in enumerate(asked))
     ones = np.ones((len(asked), len(names)))
     return ScoreTable(questions, tuple(names), ones, ones, ones * 1e-6, ones.astype(bool), "scores.parquet")
+
+
+def replies(file: Path, names: Sequence[str] = (DEAR, CHEAP, "Gone-1B")) -> Path:
+    """A file of scores with replies."""
+    rows = [
+        Sample(
+            id=f"q{number}", data_source="train", question=text, candidate=name, reply="Yes.", score=1.0,
+            metric="cover_em", raw_cost=1.0, spend_usd=1e-6,
+        )
+        for number, text in enumerate([question_of("Italy"), "Who sang?", "Who wrote?"])
+        for name in names
+    ]  # fmt: skip
+    write_scores(rows, file, provenance={})
+    return file
 
 
 @pytest.fixture
@@ -179,6 +231,32 @@ def test_a_fitted_router_gives_a_curve_and_is_fitted_once_on_questions_that_are_
     for name in ("spain", "spain*"):
         assert float(rows[f"{name}@0.0", "all"][f"share/{DEAR}"]) == 0.2
         assert float(rows[f"{name}@1.0", "all"][f"share/{DEAR}"]) == 0
+
+
+def test_a_cascade_is_a_candidate_that_asks_others_and_what_it_asks_is_paid_for(contest, served, tmp_path):
+    contest("doubts,doubts*", scores=replies(tmp_path / "scores.parquet"), constants=False).run()
+    assert fits == [(["Who sang?", "Who wrote?"], "words-384", 0)]
+    rows = rows_of(tmp_path / "out")
+    for name in ("doubts@0.0", "doubts*@0.0"):
+        everything = rows[name, "all"]
+        assert float(everything[f"share/{DEAR}"]) == 0.2, "the candidate whose reply was taken"
+        assert [float(everything[key]) for key in ("em", "routes", "raw_cost")] == [1, 1, 2 * 6 / 5]
+    assert len(served[1].asked) == 2 * (6 + 3)
+
+
+def test_cascades_that_cannot_be_fitted_are_told_and_those_that_are_named_refused(contest, served, tmp_path):
+    file = replies(tmp_path / "scores.parquet")
+    of_all = contest("all", scores=file, constants=False)
+    assert "doubts" in [entry.contender.name for entry in of_all.entries]
+    assert "Doubts Spain compares 2" in of_all.not_run["Reads two"]
+    with pytest.raises(ConfigError, match="Doubts Spain compares 2"):
+        contest("direct,two", scores=file, out=tmp_path / "two")
+    with pytest.raises(ConfigError, match="reply: is nowhere, and cascades are fitted on replies"):
+        contest("doubts", scores=scores(), out=tmp_path / "table")
+    pool = Path(served[2]["pool"])
+    pool.write_text(pool.read_text() + "deals: {sizes: [1, 2], names: [Amber, Beacon, Cedar]}\n")
+    with pytest.raises(ConfigError, match=r"pool.yaml: deals: offers each question a part of it"):
+        contest("doubts", scores=file, out=tmp_path / "dealt")
 
 
 def test_a_prompt_that_tells_the_cost_weight_tells_each_of_a_curve(contest, served, tmp_path):

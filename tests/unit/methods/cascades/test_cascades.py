@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from router_r1.errors import ConfigError
-from router_r1.methods.cascades import CASCADES, CascadeMethod, play
+from router_r1.methods.cascades import CASCADES, CascadeMethod, CascadeRoutes, Decision, play
 from router_r1.methods.cascades.blender import Blender, fusion_prompt
 from router_r1.methods.cascades.cascade_routing import Sets
 from router_r1.methods.cascades.consistency import AnswerConsistency, most_frequent
@@ -92,7 +92,20 @@ def test_one_that_reads_replies_says_that_there_are_none(name):
     assert "\n" not in str(fault.value)
 
 
-def test_a_cascade_is_a_method():
+def test_a_decision_is_one_route_that_costs_all_it_asked():
+    asked = (
+        Route("A", "q", "It is 3.", prompt_tokens=5, completion_tokens=2, raw_cost=2.0, spend_usd=0.1, latency_s=1.0),
+        Route("B", "q", "It is 4.", prompt_tokens=6, completion_tokens=3, raw_cost=60.0, spend_usd=0.2, latency_s=2.0),
+    )
+    route = Decision(asked, 1).as_route()
+    assert (route.candidate, route.reply, route.raw_cost) == ("B", "It is 4.", 62.0)
+    assert (route.prompt_tokens, route.completion_tokens, route.attempts) == (11, 5, 2)
+    assert (route.spend_usd, route.latency_s) == (pytest.approx(0.3), 3.0)
+    failed = Route("A", "q", "", failed=True, error="down", spend_usd=0.1)
+    assert Decision((failed,), None).as_route() == failed
+
+
+def test_a_cascade_is_a_method_and_a_candidate_that_asks_others():
     test = recorded_sums(4)
     ready = fitted("frugal-gpt", recorded_sums(40)).at(0.3)
     question = test.questions[1]
@@ -100,6 +113,8 @@ def test_a_cascade_is_a_method():
     trajectory = asyncio.run(method.answer(question.text, request_id="1"))
     assert trajectory.answer == question.golden_answers[0]
     assert [route.candidate for route in trajectory.routes] == [WEAK, STRONG]
+    route = asyncio.run(CascadeRoutes(ready, RecordedRoutes(test)).route("whoever", question.text))
+    assert (route.candidate, route.raw_cost) == (STRONG, 101.0)
 
 
 # ---------------------------------------------------------------- FrugalGPT
