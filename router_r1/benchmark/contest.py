@@ -42,10 +42,8 @@ from router_r1.methods.cascades import Cascade
 from router_r1.methods.catalogue import Contender, Seat, contenders
 from router_r1.methods.encoders import WORDS, Encoder, load_encoder
 from router_r1.methods.fitting import (
-    check_replies,
     digest,
     fit_methods,
-    is_named,
     that_can_run,
     training_replies,
     training_table,
@@ -55,7 +53,6 @@ from router_r1.methods.single_round import SingleRoundRouter
 from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.pool import offered_names
 from router_r1.protocol import Trajectory
-from router_r1.recorded import RecordedReplies
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import Router, open_router
 from router_r1.runs import CONSTANTS_FILE, provenance
@@ -141,7 +138,9 @@ class Contest:
         self.questions = self._questions_at(0.0)
         self._check_offers()
         self._train = self._training_table(scores) if any(c.fits for c in self._contenders) else None
-        self._replies = self._training_replies(scores, methods)
+        self._replies, unfit = training_replies(self._contenders, methods, scores, self._train, settings.pool)
+        self._contenders = [contender for contender in self._contenders if contender.title not in unfit]
+        self.not_run |= unfit
         self._encoder = encoder
         if resume and out is None:
             raise ConfigError(_WHERE, "--resume", None, "needs --out DIR: the folder to go on with")
@@ -247,27 +246,6 @@ class Contest:
         table = scores if isinstance(scores, ScoreTable) else read_scores(scores)
         asked = (question.question.text for question in self.questions)
         return training_table(table, self.settings.pool, asked=asked)
-
-    def _training_replies(self, scores: Path | ScoreTable | None, written: str) -> RecordedReplies | None:
-        """What cascades are fitted on. Those among `all` that cannot be fitted on it are left out, and told."""
-        replies = None
-        for contender in [c for c in self._contenders if c.is_cascade]:
-            try:
-                replies = replies or self._all_replies(scores)
-                check_replies(contender, replies)
-            except ConfigError as fault:
-                if is_named(contender, written):
-                    raise
-                self.not_run[contender.title] = str(fault)
-                self._contenders.remove(contender)
-        return replies
-
-    def _all_replies(self, scores: Path | ScoreTable | None) -> RecordedReplies:
-        assert self._train is not None
-        if not isinstance(scores, Path):
-            remedy = "is nowhere, and cascades are fitted on replies; give a file of scores, or leave them out"
-            raise ConfigError(self._train.source, "reply", None, remedy)
-        return training_replies(scores, self._train, self.settings.pool)
 
     def _fit(self) -> dict[str, SingleRoundRouter | Cascade]:
         """The routers and cascades of what is left to do, by name."""

@@ -22,7 +22,9 @@ from router_r1.settings import CandidateOptions, PolicyOptions, RouterSettings, 
 if TYPE_CHECKING:
     import socket
 
+    from router_r1.serving.fitted import MoreMethods
     from router_r1.serving.keys import Keys
+    from router_r1.trajectories import TrajectoryStore
 
 Serving = Annotated[ServingOptions, Parameter(name="*", group="Serving (docs/serving.md)")]
 
@@ -49,8 +51,12 @@ def serve(
 
     def run() -> None:
         from router_r1.serving.defaults import with_default_policy
+        from router_r1.serving.fitted import more_methods
         from router_r1.serving.keys import load_keys
+        from router_r1.serving.models import ServedModels
         from router_r1.serving.process import bind
+        from router_r1.serving.recording import open_store
+        from router_r1.serving.splits import read_split
 
         keys = load_keys(serving.client_keys, serving.client_key_variable)
         serving.check(keys)
@@ -59,10 +65,13 @@ def serve(
             remedy = "is chosen by each request, as its model; leave it out"
             raise ConfigError("command line", "--method", options.method, remedy)
         settings = make_settings(with_default_policy(options))
+        split = read_split(serving.split) if serving.split else None
         sock = bind(serving.host, serving.port)
         try:
-            with _ended_by_sigterm():
-                asyncio.run(_serve(settings, serving, keys, sock, check_candidates=not skip_preflight))
+            with _ended_by_sigterm(), open_store(serving) as store:
+                more = more_methods(serving, settings.pool, seed=settings.options.seed)
+                ServedModels(settings, settings.pool, more=more, split=split)  # refused now, if it is
+                asyncio.run(_serve(settings, serving, keys, sock, store, more, check_candidates=not skip_preflight))
         finally:
             sock.close()
 
@@ -80,7 +89,14 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 async def _serve(
-    settings: RouterSettings, serving: ServingOptions, keys: Keys, sock: socket.socket, *, check_candidates: bool
+    settings: RouterSettings,
+    serving: ServingOptions,
+    keys: Keys,
+    sock: socket.socket,
+    store: TrajectoryStore,
+    more: MoreMethods,
+    *,
+    check_candidates: bool,
 ) -> None:
     from router_r1 import atomic
     from router_r1.router import open_router
@@ -100,5 +116,8 @@ async def _serve(
         print(f"serving {policy} with pool {settings.pool.name} on http://{host}:{port}/v1", file=sys.stderr)
 
     async with open_router(settings, check_candidates=check_candidates) as router:
-        app = Application(router, serving, keys, access_logger(serving.access_log))
-        await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])
+        app = Application(router, serving, keys, access_logger(serving.access_log), store, more)
+        try:
+            await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])
+        finally:
+            app.close()

@@ -87,32 +87,48 @@ def check_candidates(scored: Sequence[str], pool: RoutingPool, source: str) -> N
         raise ConfigError(source, "candidate", missing[0], remedy)
 
 
-def training_replies(path: Path, train: ScoreTable, pool: RoutingPool) -> RecordedReplies:
-    """What the candidates said to the questions of a table: what cascades are fitted on.
+def training_replies(
+    named: Iterable[Contender],
+    written: str,
+    scores: Path | ScoreTable | None,
+    train: ScoreTable | None,
+    pool: RoutingPool,
+) -> tuple[RecordedReplies | None, dict[str, str]]:
+    """What candidates said to the training questions, for cascades to be fitted on, None if there is no cascade; and
+    the titles of cascades that cannot be fitted on it, with why.
 
     Args:
-        path: the file of scores that the table is of.
+        named, written: as for `that_can_run`.
+        scores: the file that `train` is of; a table has no replies.
+        train: the scores.
 
     Raises:
-        ConfigError: a cascade may ask whom it likes, and that is not so here, or the replies are not there.
+        ConfigError: a cascade that is named, rather than being among `all`, cannot be fitted.
     """
+    replies, unfit = None, dict[str, str]()
+    for contender in (c for c in named if c.is_cascade):
+        try:
+            replies = replies or _replies(scores, train, pool)
+            CASCADES[contender.fits or ""].make().check(replies)
+        except ConfigError as fault:
+            if is_named(contender, written):
+                raise
+            unfit[contender.title] = str(fault)
+    return replies, unfit
+
+
+def _replies(scores: Path | ScoreTable | None, train: ScoreTable | None, pool: RoutingPool) -> RecordedReplies:
+    assert train is not None
+    if not isinstance(scores, Path):
+        remedy = "is nowhere, and cascades are fitted on replies; give a file of scores, or leave them out"
+        raise ConfigError(train.source, "reply", None, remedy)
     if pool.deals:
         remedy = "offers each question a part of it, and a cascade may ask any of it; leave cascades out"
         raise ConfigError(pool.source or pool.name, "deals", None, remedy)
     if not train.offered.all():
         remedy = "is not true of every candidate, and a cascade may ask any of them; leave cascades out"
         raise ConfigError(train.source, "offered", None, remedy)
-    return replace(recorded_of(train, read_replies(path)), candidates=tuple(pool.names))
-
-
-def check_replies(contender: Contender, replies: RecordedReplies) -> None:
-    """See that a cascade can be fitted on them.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    assert contender.fits is not None
-    CASCADES[contender.fits].make().check(replies)
+    return replace(recorded_of(train, read_replies(scores)), candidates=tuple(pool.names))
 
 
 def fit_methods(

@@ -20,8 +20,10 @@ from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.methods.catalogue import Seat
 from router_r1.methods.in_loop import PosedQuestion
 from router_r1.methods.method import trajectory_of
+from router_r1.pool import offered
 from router_r1.prompts import render_messages
 from router_r1.protocol import Route, Status, Trajectory
+from router_r1.rewards.format import check_format
 from router_r1.rollout.policy import AdjustablePolicy, Policy
 from router_r1.rollout.sampling import RepeatableSampling, Sampling
 from router_r1.rollout.tokens import encode_prompt
@@ -29,10 +31,13 @@ from router_r1.router import Router
 from router_r1.serving.api_errors import ApiError, refused
 from router_r1.serving.chat_request import ChatRequest
 from router_r1.serving.conversations import safe_question
+from router_r1.serving.fitted import NO_MORE, MoreMethods
+from router_r1.serving.keys import NO_KEYS
 from router_r1.serving.limits import DailySpend, Places, payment_required
 from router_r1.serving.live import Listener, LivePolicy, LiveRoutes, LiveTurns, TokensSpent, Wrote, reasoning_of
 from router_r1.serving.models import ROUTER, ServedModel, ServedModels
 from router_r1.serving.options import ServingOptions
+from router_r1.serving.splits import read_split
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +59,17 @@ class Prepared:
     policy: Policy
     max_tokens: int | None
     stop: Sequence[str]
+    user: str = ""
+    """Whoever asks through the client, as it names them."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """A request that was answered."""
 
-    status: Status
+    trajectory: Trajectory
+    format_error: str
+    """The broken rule; "" if none is broken, or if the policy wrote nothing."""
     content: str
     """The answer, up to the first of the request's stop strings; "" if there is none."""
     reasoning: str
@@ -69,6 +78,10 @@ class Outcome:
     completion_tokens: int
     """Those that the policy sampled; for a candidate alone, its own."""
     seconds: float
+
+    @property
+    def status(self) -> Status:
+        return self.trajectory.status
 
     @property
     def finish_reason(self) -> str:
@@ -87,15 +100,22 @@ class Outcome:
 class Answering:
     """Answers requests with one router.
 
+    Args:
+        more: methods beyond those that need no scores.
+
     Attributes:
         models: what may be asked.
         places: how many are worked on, and wait.
         spend: what each key has spent today.
+
+    Raises:
+        ConfigError: as `ServedModels`, or the options have a split that is none.
     """
 
-    def __init__(self, router: Router, options: ServingOptions) -> None:
-        self.router, self._options = router, options
-        self.models = ServedModels(router.settings, router.pool)
+    def __init__(self, router: Router, options: ServingOptions, more: MoreMethods = NO_MORE) -> None:
+        self.router, self._options, self._more = router, options, more
+        split = read_split(options.split) if options.split else None
+        self.models = ServedModels(router.settings, router.pool, more=more, split=split)
         self.places = Places(options.max_concurrent, options.max_waiting)
         self.spend = DailySpend(options.spend_per_day_usd)
         self._failed_at: float | None = None
@@ -111,7 +131,8 @@ class Answering:
         Raises:
             ApiError: 400, 402, 404 or 429.
         """
-        router, model = self.router, self.models.find(asked.model)
+        router, id = self.router, f"chatcmpl-{uuid4().hex}"
+        model = self.models.find(asked.model, who=_who(asked, key, id))
         question = safe_question(asked.messages, router.tokenizer)
         messages: list[dict[str, str]] = []
         prompt_tokens = 0
@@ -129,7 +150,7 @@ class Answering:
             raise payment_required(fault) from None
         self.places.check()
         return Prepared(
-            id=f"chatcmpl-{uuid4().hex}",
+            id=id,
             key=key,
             model=model,
             question=question,
@@ -138,6 +159,7 @@ class Answering:
             policy=policy,
             max_tokens=asked.max_completion_tokens,
             stop=asked.stop,
+            user=asked.end_user,
         )
 
     async def answer(self, asked: Prepared, tell: Listener) -> Outcome:
@@ -239,8 +261,10 @@ class Answering:
                 raise ApiError(HTTPStatus.BAD_GATEWAY, message, code="candidate_failed")
         elif not turns.turns and reasoning:  # a method that tells of no turn before its end
             tell(Wrote(reasoning))
+        shown = offered(router.pool, router.settings.deal())
         return Outcome(
-            status=trajectory.status,
+            trajectory=trajectory,
+            format_error=check_format(trajectory, shown) if policy.tokens else "",
             content=_before_stop(trajectory.answer or "", asked.stop),
             reasoning=reasoning,
             routes=routes.ended,
@@ -262,9 +286,21 @@ class Answering:
                 asked.messages, request_id=asked.id, deal=deal, watch=turns.watch, policy=policy, routes=routes
             )
         policy.told = None  # what is written for the policy would be missing between its own tokens
-        seat = Seat(router.seen_through(policy=policy, routes=routes), model.cost_weight, router.settings.options.seed)
+        seat = Seat(
+            router.seen_through(policy=policy, routes=routes),
+            model.cost_weight,
+            router.settings.options.seed,
+            fitted=self._more.fitted.get(model.contender.fits or ""),
+            candidates=self._more.candidates,
+        )
         posed = PosedQuestion(asked.question, asked.messages, deal, model.cost_weight)
         return await model.contender.make(seat).answer(posed, request_id=asked.id)
+
+
+def _who(asked: ChatRequest, key: str, id: str) -> str:
+    """Who falls to one arm of a split: the user of a key, else the key, else, where nobody is told from others, the
+    request alone."""
+    return id if key == NO_KEYS and not asked.end_user else f"{key}/{asked.end_user}"
 
 
 def _most(asked: Prepared) -> int:

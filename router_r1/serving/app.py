@@ -21,31 +21,48 @@ from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, Client
 from router_r1.serving.chat_request import read_chat_request
 from router_r1.serving.chat_response import Chunks, completion
 from router_r1.serving.connections import EventStream, notes_of, read_body, while_connected
+from router_r1.serving.fitted import NO_MORE, MoreMethods
 from router_r1.serving.keys import Keys
 from router_r1.serving.limits import RequestRate
 from router_r1.serving.live import Event
 from router_r1.serving.observing import Observed, ServingMetrics
 from router_r1.serving.options import ServingOptions
 from router_r1.serving.origins import check_origin
+from router_r1.serving.recording import Recording, read_feedback, retention_of
+from router_r1.trajectories import TrajectoryStore
 
 _DRAIN_RETRY_S = 5.0
 _READER_PATIENCE_S = 60.0
+_MOST_FEEDBACK_BYTES = 16 * 1024
 
 
 class Application:
     """The API of one router, as an ASGI application.
+
+    Args:
+        store: where trajectories are kept; closing it is up to its owner.
+        more: methods beyond those that need no scores.
 
     Attributes:
         answering: what answers its requests.
         is_draining: new requests are refused (503); set it before the end.
     """
 
-    def __init__(self, router: Router, options: ServingOptions, keys: Keys, logger: logging.Logger) -> None:
-        self.answering = Answering(router, options)
+    def __init__(
+        self,
+        router: Router,
+        options: ServingOptions,
+        keys: Keys,
+        logger: logging.Logger,
+        store: TrajectoryStore,
+        more: MoreMethods = NO_MORE,
+    ) -> None:
+        self.answering = Answering(router, options, more)
         self.is_draining = False
         self._options, self._keys = options, keys
         self._rate = RequestRate(options.requests_per_minute)
         self._metrics = ServingMetrics(self.answering)
+        self._recording = Recording(store, retention_of(options), self._metrics.kept)
         self._started = int(time.time())
         self.api = FastAPI(title="Router-R1", docs_url=None, redoc_url=None, openapi_url=None)
         self._add_routes()
@@ -55,6 +72,10 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self._observed(scope, receive, send)
 
+    def close(self) -> None:
+        """Write what is still to be kept. It takes as long as the disk does; no request may be in flight."""
+        self._recording.close()
+
     @property
     def in_flight(self) -> int:
         """HTTP requests whose responses are not yet at their end."""
@@ -63,6 +84,7 @@ class Application:
     def _add_routes(self) -> None:
         add = self.api.add_api_route
         add("/v1/chat/completions", self._chat_completions, methods=["POST"], response_model=None)
+        add("/v1/feedback", self._feedback, methods=["POST"], response_model=None)
         add("/v1/models", self._models, methods=["GET"], response_model=None)
         add("/v1/models/{name:path}", self._model, methods=["GET"], response_model=None)
         add("/healthz", self._healthz, methods=["GET"], response_model=None)
@@ -83,6 +105,8 @@ class Application:
         asked = self.answering.prepare(chat, key)
         notes = notes_of(request.scope)
         notes |= {"id": asked.id, "model": asked.model.name, "cost_weight": asked.model.cost_weight}
+        if asked.model.arm:
+            notes["arm"] = asked.model.arm
         if self._options.log_texts:
             notes["question"] = asked.question
         seen = self._observer(asked, notes, time.monotonic())
@@ -96,6 +120,16 @@ class Application:
             raise
         seen(outcome)
         return JSONResponse(completion(asked, outcome), headers={"X-Request-Id": asked.id})
+
+    async def _feedback(self, request: Request) -> Response:
+        key = self._who(request)
+        self._rate.admit(key)
+        _check_content_type(request)
+        body = await read_body(request, _MOST_FEEDBACK_BYTES, self._options.request_timeout_s)
+        given = read_feedback(body)
+        await self._recording.judge(given, key)
+        notes_of(request.scope).update(id=given.trajectory_id, score=given.as_score)
+        return JSONResponse({"trajectory_id": given.trajectory_id, "score": given.as_score})
 
     async def _models(self, request: Request) -> Response:
         self._who(request)
@@ -138,14 +172,15 @@ class Application:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "router-r1"}
 
     def _observer(self, asked: Prepared, notes: dict[str, Any], started: float) -> Any:
-        """What puts a request's events into metrics and log."""
+        """What puts a request's events into metrics, log and store."""
         model, metrics = asked.model.name, self._metrics
         is_first = True
 
         def seen(event: Event | Outcome | ApiError) -> None:
             nonlocal is_first
             if isinstance(event, Outcome):
-                metrics.answered(model, asked.key, event)
+                metrics.answered(asked, event)
+                self._recording.keep(asked, event)
                 notes.update(
                     trajectory=event.status.value,
                     policy_tokens=event.completion_tokens,
@@ -156,7 +191,7 @@ class Application:
                 if self._options.log_texts:
                     notes["answer"] = event.content
             elif isinstance(event, ApiError):
-                metrics.trajectories.labels(model, event.code or "error").inc()
+                metrics.ended(asked.model, event.code or "error")
                 notes["error"] = event.code
             elif is_first:
                 is_first = False

@@ -61,6 +61,15 @@ class ChatRequest(_Part):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=MAX_STOPS)
     """The answer ends before the first of these."""
+    user: str | None = None
+    """Whoever asks through this client: the same user falls to the same arm of a split."""
+    safety_identifier: str | None = None
+    """OpenAI's newer name for it."""
+
+    @property
+    def end_user(self) -> str:
+        """ "" if none is named."""
+        return self.user or self.safety_identifier or ""
 
     @property
     def wants_usage(self) -> bool:
@@ -69,7 +78,7 @@ class ChatRequest(_Part):
 
 
 # Labels of a request, for dashboards and caches of the provider: they change no answer.
-_LABELS = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
+_LABELS = ("metadata", "store", "service_tier", "prompt_cache_key")
 
 # Parameters that cannot be honoured, with the values that ask for nothing.
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
@@ -101,7 +110,7 @@ def read_chat_request(body: bytes) -> ChatRequest:
     Raises:
         ApiError: 400; it is no JSON object in UTF-8, a parameter is wrong, or cannot be honoured.
     """
-    given = _json_object(body)
+    given = json_object(body)
     given = {name: value for name, value in given.items() if value is not None and name not in _LABELS}
     for name, neutral in _NEUTRAL.items():
         value = given.pop(name, None)
@@ -119,12 +128,17 @@ def read_chat_request(body: bytes) -> ChatRequest:
     try:
         asked = ChatRequest.model_validate(given)
     except ValidationError as fault:
-        raise _in_words(fault) from None
+        raise fault_in_words(fault) from None
     _check_messages(given["messages"])
     return asked
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body holds.
+
+    Raises:
+        ApiError: 400; it holds none, or is not UTF-8.
+    """
     try:
         found = json.loads(body.decode("utf-8"), parse_constant=_no_number)
     except UnicodeDecodeError as fault:
@@ -150,8 +164,8 @@ def _unsupported(name: str, why: str) -> ApiError:
     return refused(name, f"unsupported parameter {name!r}: {why}", "unsupported_parameter")
 
 
-def _in_words(fault: ValidationError) -> ApiError:
-    """The first fault, with its place; what was sent is not repeated."""
+def fault_in_words(fault: ValidationError) -> ApiError:
+    """The first fault that pydantic found, with its place; what was sent is not repeated."""
     first = fault.errors(include_url=False, include_input=False)[0]
     param = dotted(first["loc"])
     return refused(param or None, f"{param or 'body'}: {first['msg']}")

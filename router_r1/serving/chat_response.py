@@ -98,8 +98,10 @@ def _usage(outcome: Outcome) -> dict[str, int]:
 
 
 def _trajectory(asked: Prepared, outcome: Outcome) -> dict[str, Any]:
+    arm = {"arm": asked.model.arm} if asked.model.arm else {}
     return {
         "trajectory_id": asked.id,
+        **arm,
         "status": outcome.status.value,
         "routes": [_route(route) for route in outcome.routes],
         "raw_cost": outcome.raw_cost,

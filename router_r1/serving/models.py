@@ -3,17 +3,22 @@
 router-r1           the policy routes by itself, at the cost weight that the server was started with
 router-r1@0.6       at another cost weight, where its prompts tell one
 direct, cot, ...    a method of `methods.catalogue` that needs no scores to be fitted on
+knn@0.3, ...        one that was fitted before the server was ready
 candidate:NAME      one candidate of the pool, asked as the pool file says
+auto                with a split, whichever of its arms the user falls to
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
+from router_r1.errors import ConfigError
 from router_r1.methods.catalogue import Contender, contenders, every_name
 from router_r1.pool import RoutingPool
 from router_r1.serving.api_errors import ApiError
+from router_r1.serving.fitted import NO_MORE, MoreMethods
+from router_r1.serving.splits import AUTO, Split
 from router_r1.settings import RouterSettings
 
 ROUTER = "router-r1"
@@ -33,6 +38,8 @@ class ServedModel:
 
     is_weighted: bool = False
     """The cost weight was asked for."""
+    arm: str = ""
+    """The arm of the split that it was chosen as; "" if it was asked for by its own name."""
 
     @property
     def id(self) -> str:
@@ -46,24 +53,53 @@ class ServedModel:
 
 
 class ServedModels:
-    """The models of a server by name."""
+    """The models of a server by name.
 
-    def __init__(self, settings: RouterSettings, pool: RoutingPool) -> None:
+    Args:
+        more: methods beyond those that are always there.
+        split: what requests for `auto` are divided among.
+
+    Raises:
+        ConfigError: one of `more` was fitted on scores of other candidates; an arm of the split is no model.
+    """
+
+    def __init__(
+        self,
+        settings: RouterSettings,
+        pool: RoutingPool,
+        *,
+        more: MoreMethods = NO_MORE,
+        split: Split | None = None,
+    ) -> None:
+        more.check(pool)
         self._settings, self._pool = settings, pool
-        named = contenders(",".join(every_name(pool)), pool)
-        self._contenders = {contender.name: contender for contender in named if contender.fits is None}
+        named = [c for c in contenders(",".join(every_name(pool)), pool) if c.fits is None]
+        self._contenders = {contender.name: contender for contender in (*named, *more.contenders)}
+        self._split = split
+        for arm in split.shares if split else ():
+            try:
+                self.find(arm)
+            except ApiError as fault:
+                raise ConfigError("command line", "--split", arm, fault.message) from None
 
     @property
     def names(self) -> list[str]:
         """All of them, at the server's own cost weight."""
-        return [*self._contenders, *(f"{_CANDIDATE}{name}" for name in self._pool.names)]
+        divided = [AUTO] if self._split else []
+        return [*divided, *self._contenders, *(f"{_CANDIDATE}{name}" for name in self._pool.names)]
 
-    def find(self, written: str) -> ServedModel:
+    def find(self, written: str, *, who: str = "") -> ServedModel:
         """The model that is meant.
+
+        Args:
+            who: asks; it decides which arm `auto` is.
 
         Raises:
             ApiError: 404, with the list; there is no such model, or it does not follow a cost weight.
         """
+        if written == AUTO and self._split is not None:
+            arm = self._split.arm(who)
+            return replace(self.find(arm), arm=arm)
         if written.startswith(_CANDIDATE):
             candidate = self._pool.resolve(written.removeprefix(_CANDIDATE))
             if candidate is None:

@@ -17,11 +17,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from router_r1.serving.answering import Answering, Outcome
+from router_r1.serving.answering import Answering, Outcome, Prepared
 from router_r1.serving.connections import Receive, Send, notes_of
+from router_r1.serving.models import ServedModel
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8)
-_PATHS = ("/v1/chat/completions", "/v1/models", "/healthz", "/readyz", "/metrics")
+_PATHS = ("/v1/chat/completions", "/v1/feedback", "/v1/models", "/healthz", "/readyz", "/metrics")
 
 
 class ServingMetrics:
@@ -32,7 +33,7 @@ class ServingMetrics:
         self.registry = registry = CollectorRegistry()
         prefix = "router_r1_serve"
         self.requests = Counter(f"{prefix}_requests", "HTTP requests", ["path", "status"], registry=registry)
-        self.trajectories = Counter(
+        self._trajectories = Counter(
             f"{prefix}_trajectories", "Trajectories by how they ended", ["model", "outcome"], registry=registry
         )
         self._seconds = Histogram(
@@ -47,15 +48,34 @@ class ServingMetrics:
         )
         self._tokens = Counter(f"{prefix}_tokens", "Tokens by kind", ["model", "kind"], registry=registry)
         self._spend = Counter(f"{prefix}_spend_usd", "USD spent on routes", ["key"], registry=registry)
+        self._arms = Counter(
+            f"{prefix}_arms", "Trajectories of a split by how they ended", ["arm", "outcome"], registry=registry
+        )
+        self._kept = Counter(
+            f"{prefix}_kept", "Trajectories by what became of them in the store", ["outcome"], registry=registry
+        )
+        for outcome in ("kept", "dropped", "failed"):
+            self._kept.labels(outcome)
         places = answering.places
         in_flight = Gauge(f"{prefix}_in_flight", "Trajectories that are worked on", registry=registry)
         in_flight.set_function(lambda: places.held)
         waiting = Gauge(f"{prefix}_waiting", "Requests that wait for their turn", registry=registry)
         waiting.set_function(lambda: places.waiting)
 
-    def answered(self, model: str, key: str, outcome: Outcome) -> None:
+    def ended(self, model: ServedModel, outcome: str) -> None:
+        """A trajectory has ended, in whatever way."""
+        self._trajectories.labels(model.name, outcome).inc()
+        if model.arm:
+            self._arms.labels(model.arm, outcome).inc()
+
+    def kept(self, outcome: str, number: int) -> None:
+        """Trajectories were handed to the store, and this became of them."""
+        self._kept.labels(outcome).inc(number)
+
+    def answered(self, asked: Prepared, outcome: Outcome) -> None:
         """A request was answered."""
-        self.trajectories.labels(model, outcome.status.value).inc()
+        self.ended(asked.model, outcome.status.value)
+        model, key = asked.model.name, asked.key
         self._seconds.labels(model).observe(outcome.seconds)
         self._tokens.labels(model, "prompt").inc(outcome.prompt_tokens)
         self._tokens.labels(model, "completion").inc(outcome.completion_tokens)

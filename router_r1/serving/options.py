@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_r1.errors import ConfigError
+from router_r1.methods.encoders import WORDS
 from router_r1.serving.keys import Keys
 
 
@@ -44,6 +45,24 @@ class ServingOptions(BaseModel):
     """Append a JSON line per request to this file (default: standard error)."""
     log_texts: bool = False
     """Questions and answers go into the access log as well."""
+    store: Path | None = None
+    """Keep trajectories in this file, SQLite (default: in memory, until the server ends)."""
+    keep_texts: bool = False
+    """Keep what was asked, thought, replied and answered, too."""
+    keep_days: float | None = Field(default=None, gt=0)
+    """Delete trajectories that are older."""
+    keep_mb: float | None = Field(default=None, gt=0)
+    """Delete the oldest trajectories beyond so many MB (default: 1000 in a file, 20 in memory)."""
+    split: str | None = None
+    """MODEL=SHARE,MODEL=SHARE: divide the users of the model `auto` among these."""
+    scores: Path | None = None
+    """Scores of candidates on questions, parquet (`router-r1 scores`), that further methods are fitted on."""
+    methods: str | None = None
+    """Further methods to serve, NAME,NAME,... (docs/methods.md; default with --scores: knn,knn*,mlp,svm)."""
+    encoder: str = WORDS
+    """What makes vectors of questions for them: words, or a sentence embedding model (folder, or id on the hub)."""
+    fitted: Path | None = None
+    """Folder of fitted methods: those that are there need not be fitted again."""
 
     @property
     def is_loopback(self) -> bool:

@@ -18,8 +18,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from router_r1.trajectories.kept import Feedback, KeptTrajectory
 from router_r1.trajectories.store import TrajectoryStore
 
@@ -128,7 +126,7 @@ class StoreWriter:
             return
         try:
             self.store.add(kept)
-        except SQLAlchemyError as fault:
+        except Exception as fault:  # whatever it is, the next ones may go well
             self._failed(fault)
             self._count("failed", len(kept))
         else:
@@ -136,9 +134,11 @@ class StoreWriter:
             self._worked()
 
     def _judge(self, judged: _Judged) -> None:
+        if not judged.found.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
         try:
             judged.found.set_result(self.store.give_feedback(judged.id, judged.feedback, key=judged.key))
-        except SQLAlchemyError as fault:
+        except Exception as fault:
             self._failed(fault)
             judged.found.set_exception(fault)
 
@@ -147,10 +147,10 @@ class StoreWriter:
         try:
             before = None if days is None else time.time() - days * _DAY_S
             self.store.trim(before=before, most_bytes=self._retention.num_bytes)
-        except SQLAlchemyError as fault:
+        except Exception as fault:
             self._failed(fault)
 
-    def _failed(self, fault: SQLAlchemyError) -> None:
+    def _failed(self, fault: Exception) -> None:
         """Told once, until it works again: a full disk would fill the log as well."""
         if not self._is_failing:
             logger.error("trajectories cannot be written to %s: %s", self.store.file, _told(fault))
@@ -162,6 +162,6 @@ class StoreWriter:
         self._is_failing = False
 
 
-def _told(fault: SQLAlchemyError) -> str:
+def _told(fault: Exception) -> str:
     """Without the statement and its values, which are texts of users."""
     return str(getattr(fault, "orig", None) or type(fault).__name__)

@@ -24,13 +24,16 @@ from router_r1.router import Router
 from router_r1.routing import RouteService
 from router_r1.routing.config import RoutingConfig
 from router_r1.serving.app import Application
+from router_r1.serving.fitted import NO_MORE, MoreMethods
 from router_r1.serving.keys import Keys
 from router_r1.serving.options import ServingOptions
 from router_r1.serving.process import Server, bind
+from router_r1.serving.recording import open_store
 from router_r1.settings import RouterOptions, make_settings
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world.candidates import SimulatedPool
 from router_r1.sim.world.facts import World
+from router_r1.trajectories import TrajectoryStore
 from tests.doubles.speaking_policy import SpeakingPolicy
 
 WORLD = World(0)
@@ -71,6 +74,7 @@ class Served:
     port: int
     log: io.StringIO
     ended: asyncio.Task[None]
+    store: TrajectoryStore
 
     @property
     def url(self) -> str:
@@ -128,6 +132,7 @@ def serve(tokenizer: Any, simulated_pool: str) -> Callable[..., Any]:
         candidates: str | None = None,
         routing: dict[str, Any] | None = None,
         policy: Any = None,
+        more: MoreMethods = NO_MORE,
         **options: Any,
     ) -> AsyncIterator[Served]:
         settings = make_settings(RouterOptions(model_path=str(SHIPPED_POLICY), pool="sim", template="tiny"))
@@ -138,20 +143,24 @@ def serve(tokenizer: Any, simulated_pool: str) -> Callable[..., Any]:
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
+        given = ServingOptions(**options)
+        store = open_store(given)
         async with RouteService(pool, config=RoutingConfig(**routing or {})) as routes:
             router = Router(OpenPolicy(policy, str(SHIPPED_POLICY), 4096), routes, pool, settings, tokenizer)
-            app = Application(router, ServingOptions(**options), Keys(keys or {}), logger)
+            app = Application(router, given, Keys(keys or {}), logger, store, more)
             ready, sock = asyncio.Event(), bind("127.0.0.1", 0)
-            server = Server(app, drain_s=ServingOptions(**options).drain_s, on_ready=ready.set)
+            server = Server(app, drain_s=given.drain_s, on_ready=ready.set)
             task = asyncio.create_task(server.serve(sockets=[sock]))
             port = sock.getsockname()[1]
             try:
                 await ready.wait()
-                yield Served(app, server, router, policy, port, log, task)
+                yield Served(app, server, router, policy, port, log, task, store)
             finally:
                 policy.gate.set()
                 server.should_exit = True
                 await task
+                app.close()
+                store.close()
 
     return serving
 

@@ -38,6 +38,11 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         (["--max-concurrent", "0"], "--max-concurrent = '0'"),
         (["--run", "never"], "--run = 'never': is no run"),
         (["--pool", "nowhere"], "nowhere"),
+        (["--split", "router-r1=1"], "--split = 'router-r1=1': divides nothing"),
+        (["--split", "direct=0.5,zeus=0.5", "--port", "0"], "--split = 'zeus': the model 'zeus' does not exist"),
+        (["--methods", "knn", "--port", "0"], "--scores: is needed: knn is fitted on scores"),
+        (["--store", ".", "--port", "0"], "cannot be opened: Is a directory"),
+        (["--keep-mb", "0"], "--keep-mb = '0'"),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_line_before_anything_is_started(arguments, told, capsys):
@@ -53,6 +58,14 @@ def test_a_port_that_is_taken_is_refused_before_the_engine_starts(capsys):
         taken.listen()
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
     assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
+
+
+def test_a_damaged_store_is_refused_before_the_engine_starts_and_stays_as_it_is(tmp_path, capsys):
+    (tmp_path / "kept.sqlite").write_text("SQLite format 3 this is not")
+    assert main(["serve", "--port", "0", "--store", "kept.sqlite"]) == 2
+    error = "error: kept.sqlite: cannot be used: file is not a database; move it away, and a new one will be made\n"
+    assert capsys.readouterr().err == error
+    assert (tmp_path / "kept.sqlite").read_text() == "SQLite format 3 this is not"
 
 
 def test_before_any_run_the_shipped_policy_is_served_with_its_simulated_pool():

@@ -101,6 +101,21 @@ def test_a_full_disk_costs_trajectories_and_its_log_line_holds_no_text(tmp_path,
     assert "Zanzibar" not in caplog.text
 
 
+def test_feedback_that_nobody_waits_for_any_more_is_left_out_and_the_thread_goes_on(tmp_path):
+    with TrajectoryStore(tmp_path / "store", keep_texts=True) as store:
+        store.add([kept(1)])
+        with sqlite3.connect(tmp_path / "store", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writer = StoreWriter(store)
+            writer.keep(kept(2))
+            given_up = writer.give_feedback("t1", Feedback(0.0), key="")
+            assert given_up.cancel()
+            other.execute("COMMIT")
+        assert writer.give_feedback("t2", Feedback(1.0), key="").result(20)
+        writer.close()
+        assert store.get("t1").feedback is None
+
+
 def test_what_is_too_old_or_too_much_is_trimmed(tmp_path):
     now = time.time()
     with TrajectoryStore(tmp_path / "store", keep_texts=True) as store:
