@@ -58,6 +58,8 @@ def export(
         with ExitStack() as stack:
             opened = stack.enter_context(TrajectoryStore(store, keep_texts=True, must_exist=True))
             try:
+                if out:
+                    out.parent.mkdir(parents=True, exist_ok=True)
                 sink = stack.enter_context(out.open("w", encoding="utf-8")) if out else sys.stdout
             except OSError as fault:
                 raise ConfigError("command line", "--out", str(out), f"cannot be written: {fault.strerror}") from None

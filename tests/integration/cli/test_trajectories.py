@@ -42,7 +42,6 @@ def test_every_trajectory_is_a_line_and_options_choose_among_them(store, capsys)
 def test_what_was_liked_is_trained_on_only_if_that_is_asked_for(store, capsys, tmp_path):
     assert [record["id"] for record in exported(capsys, store, "--golden")] == ["t3"]
     lines = tmp_path / "data/served/train.jsonl"
-    lines.parent.mkdir(parents=True)
     assert exported(capsys, store, "--golden", "--liked-as-golden", 1, "--out", lines) == []
     questions = ["--data-root", str(tmp_path / "data"), "--data-sources", "served", "--n", "all", "--model", "tiny"]
     assert main(["data", "train", *questions, "--out", str(tmp_path)]) == 0
@@ -60,7 +59,7 @@ def test_what_was_liked_is_trained_on_only_if_that_is_asked_for(store, capsys, t
         (["nowhere"], "nowhere: is no file"),
         (["store.sqlite", "--liked-as-golden", "1"], "--liked-as-golden = 1.0: goes with --golden"),
         (["store.sqlite", "--golden", "--liked-as-golden", "2"], "--liked-as-golden = 2.0"),
-        (["store.sqlite", "--out", "no/such/folder"], "--out = 'no/such/folder': cannot be written"),
+        (["store.sqlite", "--out", "store.sqlite/file"], "--out = 'store.sqlite/file': cannot be written"),
         (["store.sqlite", "--feedback", "sideways"], "sideways"),
     ],
 )
