@@ -22,6 +22,7 @@ from router_r1.training.batches import Cluster
 from router_r1.training.sizing.estimate import Estimate, estimate, refuse_what_cannot_fit
 from router_r1.training.sizing.telling import lines
 from router_r1.training.trainer import ERROR_FILE
+from router_r1.training.uploads import checkpoints_settings
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
     cfg.check_settings(resolved)
     trackers.check_loggers(resolved)
     trackers.check_secrets(resolved)
+    checkpoints_settings(resolved)
     missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved)
     if missing and not dry_run:
         raise missing[0]

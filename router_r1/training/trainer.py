@@ -22,6 +22,7 @@ _EXIT_BY_ERROR = {
     "BudgetSpent": ExitCode.BUDGET_SPENT,
     "StopRequested": ExitCode.PREEMPTED,
     "ConfigError": ExitCode.REFUSED,
+    "DiskFull": ExitCode.DISK_FULL,
 }
 ERROR_FILE = "error.txt"
 

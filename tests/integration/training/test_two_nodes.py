@@ -1,7 +1,7 @@
 """A cluster of two Ray nodes on one machine: who runs where, and what a node cannot see is told.
 
-The nodes' processes start in folders of their own, so `/proc/self/cwd` is a path that they do not share: what lies there
-on the first is missing on the second, as with a disk that is mounted on one machine only.
+The nodes' processes start in folders of their own, so `/proc/self/cwd` is a path that they do not share: what lies
+there on the first is missing on the second, as with a disk that is mounted on one machine only.
 """
 
 from __future__ import annotations
@@ -152,5 +152,5 @@ def test_gpus_count_by_node_and_not_in_all():
     found = [("10.0.0.1", 4), ("10.0.0.2", 4), ("10.0.0.3", 8)]
     nodes.check_gpus(Cluster(4, 4), found)
     nodes.check_gpus(Cluster(1, 8), found)
-    with pytest.raises(ConfigError, match="10.0.0.1: 4, 10.0.0.2: 4, 10.0.0.3: 8"):
+    with pytest.raises(ConfigError, match=r"10\.0\.0\.1: 4, 10\.0\.0\.2: 4, 10\.0\.0\.3: 8"):
         nodes.check_gpus(Cluster(2, 8), found)
