@@ -81,6 +81,7 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
     values |= _ray_settings(config)
     started = runs.read_run_json(run_dir).get("wandb_run_id") if earlier else None
     values |= trackers.wandb_environment(config, run_dir, started)
+    values |= trackers.folders_environment(config, run_dir)
     cfg.set_values(config, values)
     cfg.set_values(config, {"router_r1.pool": str(pool_file(cfg.resolve(config).router_r1.pool).absolute())})
     missing = check(cfg.resolve(config), dry_run=dry_run)

@@ -91,10 +91,8 @@ class Uploads:
             if code == 0:
                 told.append(f"uploaded {self._tried.name} to {self._settings.upload}")
             else:
-                told.append(
-                    f"the upload of {self._tried.name} failed: {self._last_words()}; the training goes on, and the next "
-                    "checkpoint is uploaded"
-                )
+                failed = f"the upload of {self._tried.name} failed: {self._last_words()}"
+                told.append(f"{failed}; the training goes on, and the next checkpoint is uploaded")
             self._process = None
         newest = runs.latest_checkpoint(self._run_dir) if self._settings.upload and self._process is None else None
         if newest is not None and newest != self._tried:
