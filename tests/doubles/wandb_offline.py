@@ -43,7 +43,14 @@ def _read(log: Path) -> OfflineRun:
         elif kind == "config":
             config |= {item.key: json.loads(item.value_json) for item in record.config.update if item.key}
         elif kind == "history":
-            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            row: dict[str, Any] = {}
+            for item in record.history.item:
+                first, *more = item.nested_key or [item.key]
+                value = json.loads(item.value_json)
+                if more:  # one part of something that is no number
+                    row.setdefault(first, {})[".".join(more)] = value
+                else:
+                    row[first] = value
             history.setdefault(int(row.get("_step", record.history.step.num)), {}).update(row)
     return OfflineRun(run_id, config, history)
 

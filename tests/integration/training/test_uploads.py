@@ -199,7 +199,8 @@ class Hub(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         hub = self.server
-        answer: object = {"url": "http://hub/me/router"}
+        repository = f"http://127.0.0.1:{hub.server_port}/me/router"
+        answer: object = {"url": repository}
         if self.path.endswith("/preupload/main"):
             asked = json.loads(body)["files"]
             answer = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]}
@@ -208,7 +209,7 @@ class Hub(BaseHTTPRequestHandler):
             hub.commits.append(
                 (lines[0]["summary"], {one["path"]: base64.b64decode(one["content"]) for one in lines[1:]})
             )
-            answer = {"commitUrl": "http://hub/me/router/commit/0123", "commitOid": "0123"}
+            answer = {"commitUrl": f"{repository}/commit/0123", "commitOid": "0123"}
         data = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
