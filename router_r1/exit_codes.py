@@ -13,5 +13,6 @@ class ExitCode(IntEnum):
     REFUSED = 2  # something the user wrote is wrong
     POOL_UNREACHABLE = 3  # too many routes of a training step failed
     BUDGET_SPENT = 4
+    DISK_FULL = 5  # the next checkpoint of a training would not fit
     PREEMPTED = 75  # SIGTERM: a training has saved, start it again with resume=auto (EX_TEMPFAIL of sysexits.h)
     INTERRUPTED = 130  # Ctrl-C

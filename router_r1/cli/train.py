@@ -19,6 +19,7 @@ def train(
     dry_run: bool = False,
     skip_preflight: SkipPreflight = False,
     runs: Path | None = None,
+    restarts: int = 0,
 ) -> int:
     """Train a router: the paper's setting on GPUs, the tiny policy in a simulated world without.
 
@@ -34,13 +35,18 @@ def train(
         Start without asking every candidate of the pool a word first.
     runs
         Folder for the runs (default: runs, in the current folder).
+    restarts
+        How often to start again, from the newest checkpoint, when the training fails; a new checkpoint counts anew.
     """
     given = [*([f"runs_dir={runs}"] if runs else []), *overrides]
     codes: list[int] = []
 
     def run() -> None:
+        from router_r1.runs import latest_checkpoint, step_of
         from router_r1.training.plan import dry_run as show
         from router_r1.training.plan import make_plan
+        from router_r1.training.restarts import with_restarts
+        from router_r1.training.stopping import notice_file
         from router_r1.training.supervision import run as start
 
         # A table in a log file or a pipe is not cut to the 80 columns of a terminal that is not there.
@@ -48,7 +54,19 @@ def train(
         plan = make_plan(given, dry_run=dry_run)
         if dry_run:
             show(plan, console)
-        else:
-            codes.append(start(plan, console, skip_preflight=skip_preflight))
+            return
+
+        def start_once(resumes: bool) -> int:
+            again = ["resume=auto", f"name={plan.run_dir.name}", f"runs_dir={plan.run_dir.parent}"]
+            return start(make_plan(again) if resumes else plan, console, skip_preflight=skip_preflight)
+
+        code = with_restarts(
+            start_once,
+            restarts=restarts,
+            saved_step=lambda: step_of(latest_checkpoint(plan.run_dir)),
+            asked_to_stop=lambda: notice_file(plan.run_dir).exists(),
+            tell=lambda words: console.print(words, markup=False),
+        )
+        codes.append(code)
 
     return exit_code_of(run) or (codes[0] if codes else ExitCode.DONE)

@@ -17,7 +17,7 @@ from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from router_r1.atomic import write_text
 from router_r1.pool import load_pool
-from router_r1.runs import COST_WINDOW_FILE
+from router_r1.runs import COST_WINDOW_FILE, checkpoints_to_keep, remove_old_checkpoints
 from router_r1.training import services
 from router_r1.training.configuration import route_settings
 from router_r1.training.constants import ask_validation_questions
@@ -44,6 +44,9 @@ class CheckpointHook(CheckpointCallback):
         forget_attention(Path(checkpoint_dir))
         state = ray.get(self._window.state_dict.remote())
         write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))
+        limits = self.config.trainer.max_actor_ckpt_to_keep, self.config.trainer.max_critic_ckpt_to_keep
+        if keep := checkpoints_to_keep(*limits):
+            remove_old_checkpoints(Path(self.config.run_dir), keep)
         self._stop.after_saving(global_step)
 
 

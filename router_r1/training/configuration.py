@@ -13,11 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from router_r1 import plugins
 from router_r1.atomic import write_text
 from router_r1.datasets import check_cost_weights, check_deals, check_parquet
 from router_r1.errors import ConfigError, validated
-from router_r1.machine import accelerators
+from router_r1.machine import accelerators, is_ray_node
 from router_r1.pool import NO_ADDRESS, RoutingPool, load_pool, missing_api_keys
 from router_r1.project_files import experiment_names, project_root
 from router_r1.prompts import load_template
@@ -29,6 +28,7 @@ from router_r1.routing import RoutingConfig
 from router_r1.sim.world.facts import Shares
 from router_r1.training.batches import check_batches
 from router_r1.training.constants import constants_settings
+from router_r1.training.paths import make_absolute
 
 _KEYS_OF_VERL = {
     "actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}},
@@ -90,8 +90,22 @@ def experiment_name(overrides: Sequence[str]) -> str:
     return _value(overrides, "experiment") or DEFAULT_EXPERIMENT.get(platform, platform)
 
 
+def check_platform(overrides: Sequence[str]) -> None:
+    """Refuse to choose the platform by this machine where a Ray cluster does the work, and this machine has no GPU.
+
+    Raises:
+        ConfigError: with what to say.
+    """
+    if _value(overrides, "platform") is None and not accelerators() and is_ray_node():
+        remedy = (
+            "is not given; this machine has no GPU and belongs to a Ray cluster: say platform=gpu trainer.nnodes=N "
+            "trainer.n_gpus_per_node=M for its GPUs, or platform=cpu to train the tiny policy here"
+        )
+        raise ConfigError("command line", "platform", None, remedy)
+
+
 def resolve(config: DictConfig) -> DictConfig:
-    """Resolve every interpolation, and make the paths of the reward's own files absolute: workers start elsewhere.
+    """Resolve every interpolation, and make paths absolute: workers start elsewhere.
 
     Raises:
         ConfigError: a value that is still missing, or an interpolation that points nowhere.
@@ -104,9 +118,7 @@ def resolve(config: DictConfig) -> DictConfig:
         raise ConfigError("configuration", "", None, _first_line(fault)) from None
     if missing:
         raise ConfigError("configuration", sorted(missing)[0], None, "has no value; give one on the command line")
-    terms = OmegaConf.select(resolved, "router_r1.reward.terms")
-    if isinstance(terms, DictConfig):
-        terms.update({name: plugins.anchored(term) for name, term in terms.items() if isinstance(term, str)})
+    make_absolute(resolved)
     return resolved
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from router_r1 import processes, runs
 from router_r1.errors import ConfigError
+from router_r1.machine import ray_cluster
 from router_r1.project_files import pool_file
 from router_r1.training import configuration as cfg
 from router_r1.training import effectiveness, simulation, trackers
@@ -21,6 +22,7 @@ from router_r1.training.batches import Cluster
 from router_r1.training.sizing.estimate import Estimate, estimate, refuse_what_cannot_fit
 from router_r1.training.sizing.telling import lines
 from router_r1.training.trainer import ERROR_FILE
+from router_r1.training.uploads import checkpoints_settings
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
     if earlier:
         overrides = [*runs.read_run_json(earlier)["overrides"], *overrides]
         config = cfg.compose_config(overrides)
+    cfg.check_platform(overrides)
     experiment = cfg.experiment_name(overrides)
     run_dir, resume_from = earlier, runs.latest_checkpoint(earlier) if earlier else None
     if run_dir is None:
@@ -75,14 +78,24 @@ def make_plan(overrides: Sequence[str], *, dry_run: bool = False) -> TrainingPla
             "trainer.resume_from_path": str(resume_from),
             "trainer.val_before_train": False,
         }
+    values |= _ray_settings(config)
     started = runs.read_run_json(run_dir).get("wandb_run_id") if earlier else None
     values |= trackers.wandb_environment(config, run_dir, started)
+    values |= trackers.folders_environment(config, run_dir)
     cfg.set_values(config, values)
-    cfg.set_values(config, {"router_r1.pool": str(pool_file(cfg.resolve(config).router_r1.pool))})
+    cfg.set_values(config, {"router_r1.pool": str(pool_file(cfg.resolve(config).router_r1.pool).absolute())})
     missing = check(cfg.resolve(config), dry_run=dry_run)
     if resume_from:
         _check_world_size(resume_from, Cluster.of(config))
     return TrainingPlan(config, overrides, experiment, run_dir, resume_from, missing)
+
+
+def _ray_settings(config: DictConfig) -> dict[str, object]:
+    """A Ray of one's own on the CPU, whatever runs beside it; on a cluster that this shell names, none of its sizes."""
+    if ray_cluster():
+        sizes = ("num_cpus", "num_gpus", "object_store_memory", "include_dashboard")
+        return {f"ray_kwargs.ray_init.{size}": None for size in sizes}
+    return {"ray_kwargs.ray_init.address": "local"} if config.trainer.device == "cpu" else {}
 
 
 def _check_world_size(checkpoint: Path, cluster: Cluster) -> None:
@@ -108,6 +121,7 @@ def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
     cfg.check_settings(resolved)
     trackers.check_loggers(resolved)
     trackers.check_secrets(resolved)
+    checkpoints_settings(resolved)
     missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved)
     if missing and not dry_run:
         raise missing[0]

@@ -23,8 +23,10 @@ from router_r1.constant_routers import CandidateTable, compare, frontier
 from router_r1.errors import BudgetSpent
 from router_r1.measures import COST_WEIGHT, route_measures
 from router_r1.routing.ledger import Ledger
-from router_r1.runs import constants_file, validation_measures_file
+from router_r1.runs import checkpoints_to_keep, constants_file, validation_measures_file
+from router_r1.training.disk import is_saved, make_room
 from router_r1.training.services import connect
+from router_r1.training.stopping import notice_file
 
 POLL_INTERVAL_S = 0.1
 """How often to look for finished trajectories; upstream's 2 s is most of a small model's step."""
@@ -51,7 +53,8 @@ class RouterReplayBuffer(ReplayBuffer):
 
     Of `trainer.v1.sampler.sampler_kwargs`: `max_failed_routes` is the largest share of failed routes in a step that is
     still trained on, in [0, 1]; `samples_per_question` gives the trajectories per question of each partition; `run_dir`
-    is the run's folder; the others are those that veRL withholds from a custom sampler (`_withheld`).
+    is the run's folder; `saving` says when the trainer saves, and what a checkpoint needs (`verl/router_r1.yaml`); the
+    others are those that veRL withholds from a custom sampler (`_withheld`).
     """
 
     def __init__(self, *, sampler_kwargs: Mapping[str, Any], **kwargs: Any) -> None:
@@ -60,7 +63,8 @@ class RouterReplayBuffer(ReplayBuffer):
         )
         self._max_failed_routes = float(sampler_kwargs["max_failed_routes"])
         self._samples_per_question = dict(sampler_kwargs["samples_per_question"])
-        self._validation = ValidationMeasures(Path(sampler_kwargs["run_dir"]))
+        self._run_dir, self._saving = Path(sampler_kwargs["run_dir"]), dict(sampler_kwargs["saving"])
+        self._validation = ValidationMeasures(self._run_dir)
 
     def _evict_terminal_groups(
         self, global_steps: int, partition_id: str, eviction_reasons: tuple[set[str], set[str], set[str], Any]
@@ -103,6 +107,7 @@ class RouterReplayBuffer(ReplayBuffer):
         if partition_id == "val":
             self._validation.add(global_steps, extra, sources)
         if partition_id == "train":
+            refuse_full_disk(self._run_dir, self._saving, step=global_steps)
             metrics.update(trajectory_metrics(rows, sources))
             metrics.update(routing_metrics("train", extra, sources))
             metrics.update(cost_weight_metrics("train", extra))
@@ -163,6 +168,18 @@ def refuse_overspending(ledger: Ledger, *, step: int) -> None:
             f"{ledger.budget_message()}. Step {step} was not trained on; go on with resume=auto and a larger "
             "router_r1.routing.budget_usd, which counts from the start of each process."
         )
+
+
+def refuse_full_disk(run_dir: Path, saving: Mapping[str, Any], *, step: int) -> None:
+    """Raise `DiskFull` if the step will be saved, by plan or because the run was asked to stop, and that cannot be.
+
+    Args:
+        saving: `save_freq`, `last_step`, `keep` of actor and critic, and `planned_bytes` of a checkpoint.
+    """
+    is_asked_to_stop = notice_file(run_dir).exists()
+    if is_asked_to_stop or is_saved(step, save_freq=saving["save_freq"], last_step=saving["last_step"]):
+        keep = checkpoints_to_keep(*saving["keep"])
+        make_room(run_dir, step=step, planned_bytes=saving["planned_bytes"], keep=keep)
 
 
 def spending_metrics(ledger: Ledger) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """What all workers of a run share, as Ray actors: the route service, in one shard or several, and the cost window.
 
 They are named, and live in the job's own Ray namespace: two runs on one cluster never meet. `CheckpointHook` starts
-them in the trainer's process before any rollout worker looks them up.
+them in the trainer's process before any rollout worker looks them up, and on its node: their keys, cache, traces and
+metrics are there and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from router_r1.pool import RoutingPool
+from router_r1.errors import ConfigError
+from router_r1.pool import RoutingPool, missing_api_keys
 from router_r1.protocol import Route, Trajectory
 from router_r1.rewards.cost import CostWindow, trajectory_cost
 from router_r1.routing import RouteService, RoutingConfig
 from router_r1.routing.ledger import Ledger
 from router_r1.routing.sharding import shard_candidates
+from router_r1.training.nodes import on_this_node
 
 ROUTES, COST_WINDOW = "router_r1_routes", "router_r1_cost_window"
 
@@ -34,6 +37,10 @@ class RouteActor:
     async def plan(self) -> tuple[RoutingPool, RoutingConfig]:
         """What the run's services were started with."""
         return self._pool, self._config
+
+    async def missing_key(self) -> ConfigError | None:
+        """What the pool needs and this process' environment has not."""
+        return next(iter(missing_api_keys(self._pool)), None)
 
     async def route(self, candidate: str, query: str, *, trajectory_id: str = "") -> Route:
         return await self._service.route(candidate, query, trajectory_id=trajectory_id)
@@ -62,10 +69,23 @@ class CostWindowActor:
 def start(
     pool: RoutingPool, config: RoutingConfig, window_state: dict[str, Any] | None
 ) -> tuple[list[ActorHandle], ActorHandle]:
-    """Start all actors; they live as long as the returned handles."""
-    options = RouteActor.options  # type: ignore[attr-defined]  # added by the decorator
-    routes = [options(name=f"{ROUTES}_{shard}").remote(pool, config.for_shard(shard)) for shard in range(config.shards)]
-    window = CostWindowActor.options(name=COST_WINDOW).remote(window_state)  # type: ignore[attr-defined]  # likewise
+    """Start all actors on this node; they live as long as the returned handles.
+
+    Raises:
+        ConfigError: the actors' environment lacks a key. On a cluster it is that of `ray start`, not of the command.
+    """
+    here = on_this_node()
+    route_actor, window_actor = RouteActor.options, CostWindowActor.options  # type: ignore[attr-defined]  # of `remote`
+    routes = [
+        route_actor(name=f"{ROUTES}_{shard}", scheduling_strategy=here).remote(pool, config.for_shard(shard))
+        for shard in range(config.shards)
+    ]
+    window = window_actor(name=COST_WINDOW, scheduling_strategy=here).remote(window_state)
+    if fault := ray.get(routes[0].missing_key.remote()):
+        remedy = (
+            f"{fault.remedy}; on a Ray cluster in the shell of `ray start`, on the machine that starts the training"
+        )
+        raise ConfigError(fault.source, fault.key, fault.value, remedy)
     return routes, window
 
 

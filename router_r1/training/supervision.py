@@ -30,6 +30,7 @@ from router_r1.training.plan import TrainingPlan, describe, estimate_of, raise_r
 from router_r1.training.sizing.estimate import measured_beside_planned, refuse_what_cannot_fit, write
 from router_r1.training.stopping import ask_to_stop, notice_file
 from router_r1.training.trainer import ERROR_FILE
+from router_r1.training.uploads import Uploads, checkpoints_settings
 
 
 def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -> int:
@@ -40,6 +41,9 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
     settings = cfg.resolve(plan.config).router_r1
     if not (skip_preflight or settings.sim.enabled):
         asyncio.run(preflight(load_pool(settings.pool, base_url=settings.pool_base_url)))
+    if estimate.memory:
+        size = int(estimate.memory.checkpoint_gb * 1e9)
+        cfg.set_values(plan.config, {"trainer.v1.sampler.sampler_kwargs.saving.planned_bytes": size})
     plan.run_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if plan.config.router_r1.sim.enabled:
@@ -51,7 +55,9 @@ def run(plan: TrainingPlan, console: Console, *, skip_preflight: bool = False) -
         _write_facts(plan)
         write(estimate, plan.run_dir)
         runs.point(plan.run_dir.parent / "latest", plan.run_dir)
-        code = _supervise(plan, config_file, console)
+        uploads = _uploads(plan)
+        uploads.begin()
+        code = _supervise(plan, config_file, console, uploads)
     checkpoint = runs.latest_checkpoint(plan.run_dir)
     if checkpoint:
         runs.point(plan.run_dir / "hf", checkpoint / "actor" / "huggingface")
@@ -125,7 +131,13 @@ def _write_facts(plan: TrainingPlan) -> None:
     )
 
 
-def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
+def _uploads(plan: TrainingPlan) -> Uploads:
+    config = cfg.resolve(plan.config)
+    keep = runs.checkpoints_to_keep(config.trainer.max_actor_ckpt_to_keep, config.trainer.max_critic_ckpt_to_keep)
+    return Uploads(plan.run_dir, checkpoints_settings(config), keep)
+
+
+def _supervise(plan: TrainingPlan, config_file: Path, console: Console, uploads: Uploads) -> int:
     """Run the trainer, show a line per step; returns its exit code (negative: killed by a signal).
 
     Ctrl-C ends it now. SIGTERM lets it finish the step and save; a second one ends it now.
@@ -145,11 +157,14 @@ def _supervise(plan: TrainingPlan, config_file: Path, console: Console) -> int:
             ended = _wait(trainer, 0.5)
             if words := notice.news():
                 console.print(words)
-            for line in lines.new():
+            for line in [*lines.new(), *uploads.look()]:
                 console.print(line, markup=False)
             if ended:
+                for line in uploads.finish():
+                    console.print(line, markup=False)
                 return trainer.returncode
     except KeyboardInterrupt:
+        uploads.stop()
         console.print(f"stopping; go on later with: bash train.sh resume=auto name={plan.run_dir.name}")
         processes.stop(trainer, grace_s=60)
         return ExitCode.INTERRUPTED

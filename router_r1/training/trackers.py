@@ -85,6 +85,19 @@ def wandb_environment(config: DictConfig, run_dir: Path, run_id: str | None) -> 
     return {f"{_WORKERS_ENVIRONMENT}.{name}": value for name, value in values.items()}
 
 
+def folders_environment(config: DictConfig, run_dir: Path) -> dict[str, object]:
+    """Keys of the workers' environment by which trackers write into the run's folder, unless the shell says where.
+
+    veRL would have MLflow write to `/tmp`, and SwanLab to the folder that a worker happens to start in.
+    """
+    asked, found = loggers(config), {}
+    if "mlflow" in asked and not os.environ.get("MLFLOW_TRACKING_URI"):
+        found["MLFLOW_TRACKING_URI"] = f"sqlite:///{run_dir}/mlflow.db"
+    if "swanlab" in asked and not os.environ.get("SWANLAB_LOG_DIR"):
+        found["SWANLAB_LOG_DIR"] = f"{run_dir}/swanlog"
+    return {f"{_WORKERS_ENVIRONMENT}.{name}": value for name, value in found.items()}
+
+
 def check_secrets(config: DictConfig) -> None:
     """Refuse a configuration that holds a secret: it is written to the run's folder, printed by Ray, sent to trackers.
 

@@ -21,6 +21,8 @@ _EXIT_BY_ERROR = {
     "PoolUnreachable": ExitCode.POOL_UNREACHABLE,
     "BudgetSpent": ExitCode.BUDGET_SPENT,
     "StopRequested": ExitCode.PREEMPTED,
+    "ConfigError": ExitCode.REFUSED,
+    "DiskFull": ExitCode.DISK_FULL,
 }
 ERROR_FILE = "error.txt"
 
@@ -61,13 +63,15 @@ def train(config: DictConfig, error_file: Path) -> int:
     import ray
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 
+    from router_r1.training.nodes import TaskRunnerHere
+
     try:
-        run_ppo(config, task_runner_class=TaskRunnerV1)
+        run_ppo(config, task_runner_class=TaskRunnerHere(TaskRunnerV1, config))
     except Exception as fault:  # whatever ends the run is told to the supervisor in one line; the log has the rest
         traceback.print_exc()
         cause = fault.cause if isinstance(fault, ray.exceptions.RayTaskError) else fault
         name = type(cause).__name__
-        write_text(error_file, f"{name}: {_one_line(cause)}")
+        write_text(error_file, _one_line(cause) if name == "ConfigError" else f"{name}: {_one_line(cause)}")
         return _EXIT_BY_ERROR.get(name, ExitCode.FAILED)
     finally:
         ray.shutdown()

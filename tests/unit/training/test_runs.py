@@ -106,3 +106,30 @@ def test_the_measures_of_a_validation_join_the_metrics_of_its_step_and_of_no_oth
     rows = runs.read_metrics(tmp_path)
 
     assert [row.get("val/top_share") for row in rows.values()] == [0.25, None, None]
+
+
+def test_older_checkpoints_go_whoever_wrote_them_and_so_does_what_is_left_of_one(tmp_path):
+    """veRL forgets those of an earlier start, so that each resumed run would leave two more."""
+    for step in (2, 4, 6, 8):
+        checkpoint(tmp_path, step)
+    checkpoint(tmp_path, 5, window=False)
+    half = checkpoint(tmp_path, 10, window=False)
+
+    runs.remove_old_checkpoints(tmp_path, 2)
+
+    assert list(runs.whole_checkpoints(tmp_path)) == [6, 8]
+    assert sorted(f.name for f in (tmp_path / "checkpoints").iterdir()) == sorted(
+        ["global_step_6", "global_step_8", half.name]
+    )
+
+
+def test_without_a_whole_checkpoint_nothing_is_removed(tmp_path):
+    half = checkpoint(tmp_path, 2, window=False)
+    runs.remove_old_checkpoints(tmp_path, 2)
+    assert half.is_dir()
+
+
+def test_as_many_are_kept_as_verls_two_limits_say_and_all_if_one_of_them_says_nothing():
+    assert runs.checkpoints_to_keep(2, 3) == 3
+    assert runs.checkpoints_to_keep(2, None) is None
+    assert runs.checkpoints_to_keep(0, 2) is None

@@ -237,6 +237,7 @@ def buffer(mode: str = "sync", **told: object) -> ReplayBuffer:
         "max_failed_routes": 0.2,
         "samples_per_question": {"train": 8, "val": 1},
         "run_dir": "/nowhere",
+        "saving": {"save_freq": -1, "last_step": 3, "keep": [2, 2], "planned_bytes": None},
         "filter_groups": {"enable": False, "metric": "reward", "max_inflight_gen_batches": 1},
         "sync_refill_failed_groups": False,
         "train_batch_size": 16,

@@ -95,6 +95,20 @@ def test_a_run_that_goes_on_is_the_same_run_of_wandb_and_a_new_one_of_the_same_n
     assert first[f"{ENVIRONMENT}.WANDB_DIR"] == "/runs/my.run"
 
 
+def test_mlflow_and_swanlab_write_into_the_runs_folder_unless_the_shell_says_where(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "SWANLAB_LOG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    config = settings("mlflow", "swanlab")
+
+    assert trackers.folders_environment(config, Path("/runs/x")) == {
+        f"{ENVIRONMENT}.MLFLOW_TRACKING_URI": "sqlite:////runs/x/mlflow.db",
+        f"{ENVIRONMENT}.SWANLAB_LOG_DIR": "/runs/x/swanlog",
+    }
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert f"{ENVIRONMENT}.MLFLOW_TRACKING_URI" not in trackers.folders_environment(config, Path("/runs/x"))
+    assert trackers.folders_environment(settings("wandb"), Path("/runs/x")) == {}
+
+
 @pytest.mark.parametrize(
     "key", [f"{ENVIRONMENT}.WANDB_API_KEY", f"{ENVIRONMENT}.HF_TOKEN", "trainer.password", "my.client_secret"]
 )
