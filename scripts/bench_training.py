@@ -162,7 +162,7 @@ def compare_modes(latency: str, steps: int, rounds: int, overrides: Sequence[str
     runs: dict[str, list[Run]] = {mode: [] for mode in MODES}
     for _ in range(rounds):
         for mode, done in runs.items():
-            done.append(train(ROOT, steps, [f"mode={mode}", slow, *overrides]))
+            done.append(train(ROOT, steps, [f"mode={mode}", slow, "router_r1.constants.enabled=false", *overrides]))
     table = {mode: mode_figures(done) for mode, done in runs.items()}
     print(f"candidates reply in {float(median_ms) / 1000:g} s (median; sigma {float(sigma or 0):g})")
     print(f"{'':34}{MODES[0]:>10}{MODES[1]:>10}{'ratio':>8}")

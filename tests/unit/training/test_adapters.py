@@ -75,11 +75,10 @@ def test_a_weight_is_the_base_and_alpha_over_rank_times_the_product(adapted, tmp
     assert not [name for name in merged if "lora_" in name or "base_" in name]
 
 
-def test_a_model_without_an_adapter_and_one_that_is_merged_already_stay_as_they_are(adapted, tmp_path):
-    adapted.get_base_model()
-    plain = adapted.unload()
-    plain.save_pretrained(tmp_path / "plain" / "huggingface")
-    assert not merge_adapter(tmp_path / "plain")
+def test_a_model_without_an_adapter_stays_as_it_is(adapted, tmp_path):
+    adapted.unload().save_pretrained(tmp_path / "huggingface")
+
+    assert not merge_adapter(tmp_path)
 
 
 def test_merging_twice_adds_the_adapter_once(adapted, tmp_path):
@@ -100,29 +99,36 @@ def test_a_name_is_that_of_the_base_model():
     )
 
 
-def composed(*overrides: str):
-    config = cfg.compose_config([*overrides, "platform=cpu"])
-    cfg.set_values(config, {"name": "x", "run_dir": "/x"})
+@pytest.fixture(scope="module")
+def default():
+    """The default configuration, not resolved yet; composing it takes a second."""
+    return cfg.compose_config(["platform=cpu", "experiment=world_cpu"])
+
+
+def changed(default, **values: object):
+    config = copy.deepcopy(default)
+    cfg.set_values(config, {"name": "x", "run_dir": "/x"} | {k.replace("__", "."): v for k, v in values.items()})
     return cfg.resolve(config)
 
 
-def test_one_key_trains_an_adapter_that_is_merged_into_what_the_engine_gets():
-    model = composed("router_r1.lora.rank=32").actor_rollout_ref.model
+def test_one_key_trains_an_adapter_that_is_merged_into_what_the_engine_gets(default):
+    model = changed(default, router_r1__lora__rank=32).actor_rollout_ref.model
 
     assert (model.lora_rank, model.lora_alpha, model.lora.merge) == (32, 32, True)
-    assert composed("router_r1.lora.rank=32", "router_r1.lora.alpha=64").actor_rollout_ref.model.lora_alpha == 64
-    assert composed().actor_rollout_ref.model.lora_rank == 0
+    other = changed(default, router_r1__lora__rank=32, router_r1__lora__alpha=64)
+    assert other.actor_rollout_ref.model.lora_alpha == 64
+    assert changed(default).actor_rollout_ref.model.lora_rank == 0
 
 
 @pytest.mark.parametrize(
-    ("overrides", "key"),
+    ("values", "key"),
     [
-        (("router_r1.lora.rank=-1",), "router_r1.lora.rank = -1"),
-        (("router_r1.lora.rank=8.5",), "router_r1.lora.rank = 8.5"),
-        (("router_r1.lora.rank=8", "router_r1.lora.alpha=0"), "router_r1.lora.alpha = 0"),
-        (("router_r1.lora.rank=8", "actor_rollout_ref.model.lora.merge=false"), "lora.merge = False"),
+        ({"router_r1__lora__rank": -1}, "router_r1.lora.rank = -1"),
+        ({"router_r1__lora__rank": 8.5}, "router_r1.lora.rank = 8.5"),
+        ({"router_r1__lora__rank": 8, "router_r1__lora__alpha": 0}, "router_r1.lora.alpha = 0"),
+        ({"router_r1__lora__rank": 8, "actor_rollout_ref__model__lora__merge": False}, "lora.merge = False"),
     ],
 )
-def test_an_adapter_that_cannot_be_is_refused(overrides, key):
+def test_an_adapter_that_cannot_be_is_refused(default, values, key):
     with pytest.raises(ConfigError, match=key):
-        cfg.check_settings(composed(*overrides))
+        cfg.check_settings(changed(default, **values))
