@@ -11,11 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from router_r1.atomic import write_text
 from router_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch  # imported for real only when an adapter is merged
 
 _PREFIX, _BASE, _LORA_A, _LORA_B = "base_model.model.", ".base_layer.", ".lora_A.default.", ".lora_B.default."
 _INDEX = "model.safetensors.index.json"
@@ -55,7 +59,7 @@ def merge_adapter(actor: Path) -> bool:
         return False
     facts = json.loads(meta.read_text(encoding="utf-8"))
     scale = facts["lora_alpha"] / facts["r"]
-    adapter = {}
+    adapter: dict[str, torch.Tensor] = {}
     for file in files:
         with safe_open(file, framework="pt") as tensors:
             adapter |= {name: tensors.get_tensor(name) for name in tensors.keys() if _is_adapter(name)}  # noqa: SIM118
@@ -84,7 +88,7 @@ def _is_adapter(name: str) -> bool:
     return _LORA_A in name or _LORA_B in name
 
 
-def _merged(weight, name: str, adapter: Mapping[str, object], scale: float):
+def _merged(weight: torch.Tensor, name: str, adapter: Mapping[str, torch.Tensor], scale: float) -> torch.Tensor:
     down, up = (adapter.get(name.replace(_BASE, part)) for part in (_LORA_A, _LORA_B))
     if _BASE not in name or down is None or up is None:
         return weight
