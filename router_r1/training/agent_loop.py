@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 from uuid import uuid4
 
 from omegaconf import DictConfig, OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 from verl.utils.profiler import simple_timer
-from verl.workers.rollout.llm_server import LLMServerClient
+from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient
 
 from router_r1.datasets import kind_of_question
 from router_r1.errors import validated
@@ -22,6 +24,9 @@ from router_r1.rollout.exploration import ExplorationConfig, ExploringPolicy, de
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Finish, Generation
 from router_r1.training.services import connect
+
+INTERRUPTED_S = 1.0
+"""How long to wait before a request that a weight update broke off is made again; as veRL does."""
 
 
 class EnginePolicy:
@@ -56,25 +61,47 @@ class EnginePolicy:
         vLLM could also be kept to some tokens (`allowed_token_ids`), but where requests change places in its batch that
         restriction befalls another one (vLLM 0.28: `InputBatch.swap_states` exchanges rows that are views).
 
+        veRL's asynchronous client goes on by itself where a weight update has interrupted a request, and loses the
+        log-probs of the prompt on the way (veRL 0.9.1, `FullyAsyncLLMServerClient.generate`): such a request is made
+        without it, and gone on with here.
+
         Raises:
             RuntimeError: the engine has told none, and did not break the request off either.
         """
-        rest, told = await self._request(
-            [*token_ids, *written], request_id, max_tokens=max_tokens, stop=list(stop), prompt_logprobs=0
-        )
-        # veRL gives them from the second token on, and adds one for the token that is still to come.
-        logprobs = [logprob for (logprob,) in told[-len(written) - 1 : -1]]
-        if len(logprobs) < len(written):
-            if rest.finish == "abort":
+        prompt, goes_on = [*token_ids, *written], isinstance(self._server, FullyAsyncLLMServerClient)
+        while True:
+            rest, told = await self._request(
+                prompt, request_id, once=goes_on, max_tokens=max_tokens, stop=list(stop), prompt_logprobs=0
+            )
+            # veRL gives them from the second token on, and adds one for the token that is still to come.
+            logprobs = [logprob for (logprob,) in told[-len(written) - 1 : -1]]
+            is_told = len(logprobs) == len(written)
+            if is_told or rest.finish != "abort":
+                break
+            if not goes_on:
                 return Generation([], "abort", [])
+            await asyncio.sleep(INTERRUPTED_S)
+        if not is_told:
             raise RuntimeError("the engine tells no log-probs of a prompt: set router_r1.exploration.dealt=0")
-        return Generation([*written, *rest.token_ids], rest.finish, [*logprobs, *rest.logprobs])
+        begun = Generation([*written, *rest.token_ids], rest.finish, [*logprobs, *rest.logprobs])
+        if not (goes_on and rest.finish == "abort"):
+            return begun
+        left = max_tokens - len(rest.token_ids)
+        if not left:
+            return replace(begun, finish="length")
+        end = await self.generate([*token_ids, *begun.token_ids], max_tokens=left, stop=stop, request_id=request_id)
+        return Generation([*begun.token_ids, *end.token_ids], end.finish, [*begun.logprobs, *end.logprobs])
 
     async def _request(
-        self, token_ids: Sequence[int], request_id: str, *, max_tokens: int, **params: Any
+        self, token_ids: Sequence[int], request_id: str, *, max_tokens: int, once: bool = False, **params: Any
     ) -> tuple[Generation, list[list[float]]]:
-        """What the engine wrote, and the log-probs of the prompt if it was asked for them."""
-        output = await self._server.generate(
+        """What the engine wrote, and the log-probs of the prompt if it was asked for them.
+
+        Args:
+            once: without what veRL's asynchronous client does to go on after an interruption.
+        """
+        ask = partial(LLMServerClient.generate, self._server) if once else self._server.generate
+        output = await ask(
             request_id=request_id,
             prompt_ids=list(token_ids),
             sampling_params={

@@ -19,6 +19,7 @@ from router_r1.atomic import write_text
 from router_r1.pool import load_pool
 from router_r1.runs import COST_WINDOW_FILE, checkpoints_to_keep, remove_old_checkpoints
 from router_r1.training import services
+from router_r1.training.adapters import merge_adapter
 from router_r1.training.configuration import route_settings
 from router_r1.training.constants import ask_validation_questions
 from router_r1.training.stopping import StopNotice
@@ -41,6 +42,7 @@ class CheckpointHook(CheckpointCallback):
     def on_save(
         self, trainer: object, global_step: int, checkpoint_dir: str, async_save: bool = False, **kwargs: Any
     ) -> None:
+        merge_adapter(Path(checkpoint_dir, "actor"))
         forget_attention(Path(checkpoint_dir))
         state = ray.get(self._window.state_dict.remote())
         write_text(Path(checkpoint_dir, COST_WINDOW_FILE), json.dumps(state))

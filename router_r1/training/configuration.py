@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
 from router_r1.sim.world.facts import Shares
+from router_r1.training.adapters import check_lora
 from router_r1.training.batches import check_batches
 from router_r1.training.constants import constants_settings
+from router_r1.training.modes import MODES, SEPARATE, SYNC, check_mode
 from router_r1.training.paths import make_absolute
 
 _KEYS_OF_VERL = {
@@ -52,6 +55,8 @@ OmegaConf.register_new_resolver("response_length", response_length, replace=True
 # The one source of the keys under `router_r1.routing`, so that each of them can be overridden.
 ConfigStore.instance().store("defaults", RoutingConfig().model_dump(), group="routing", package="router_r1.routing")
 OmegaConf.register_new_resolver("sum", lambda *terms: sum(terms), replace=True)
+OmegaConf.register_new_resolver("product", lambda *factors: math.prod(factors), replace=True)
+OmegaConf.register_new_resolver("quotient", lambda whole, part: max(1, int(whole) // int(part)), replace=True)
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -66,6 +71,9 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     if experiment is not None and experiment not in experiment_names():
         remedy = f"is no experiment; there are {', '.join(experiment_names())}"
         raise ConfigError("command line", "experiment", experiment, remedy)
+    mode = _value(overrides, "mode") or SYNC
+    if mode not in MODES:
+        raise ConfigError("command line", "mode", mode, f"is no mode; there are {', '.join(sorted(MODES))}")
     given = {o.split("=", 1)[0].lstrip("+~") for o in overrides}
     gpus = accelerators()
     platform = _value(overrides, "platform") or ("gpu" if gpus else "cpu")
@@ -73,7 +81,11 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     if "experiment" not in given and platform in DEFAULT_EXPERIMENT:
         chosen.append(f"experiment={DEFAULT_EXPERIMENT[platform]}")
     if gpus and platform == "gpu" and "trainer.n_gpus_per_node" not in given:
-        chosen.append(f"trainer.n_gpus_per_node={gpus}")
+        if mode == SEPARATE and gpus == 1:
+            raise ConfigError(
+                "command line", "mode", mode, "needs 2 GPUs at least, and there is 1; mode=async shares it"
+            )
+        chosen.append(f"trainer.n_gpus_per_node={gpus // 2 if mode == SEPARATE else gpus}")
     search = f"hydra.searchpath=[{_verl_configuration()},file://{project_root() / 'configs'}]"
     try:
         with initialize_config_dir(config_dir=str(project_root() / "verl"), version_base="1.3"):
@@ -169,6 +181,8 @@ def check_settings(config: DictConfig) -> None:
     _check_share("router_r1.max_failed_routes", settings.max_failed_routes)
     Shares(**settings.sim.shares).check("router_r1.sim.shares")
     check_batches(config)
+    check_mode(config)
+    check_lora(config)
     if config.resume not in ("never", "auto"):
         raise ConfigError("command line", "resume", config.resume, "must be never or auto")
     model = config.actor_rollout_ref.model.path

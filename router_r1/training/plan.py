@@ -17,7 +17,7 @@ from router_r1.errors import ConfigError
 from router_r1.machine import ray_cluster
 from router_r1.project_files import pool_file
 from router_r1.training import configuration as cfg
-from router_r1.training import effectiveness, simulation, trackers
+from router_r1.training import effectiveness, modes, simulation, trackers
 from router_r1.training.batches import Cluster
 from router_r1.training.sizing.estimate import Estimate, estimate, refuse_what_cannot_fit
 from router_r1.training.sizing.telling import lines
@@ -175,7 +175,7 @@ def describe(plan: TrainingPlan, console: Console) -> None:
     n, cost_coe = c.actor_rollout_ref.rollout.n, cfg.reward_of(cfg.resolve(c)).cost_coe
     alpha = cost_coe if isinstance(cost_coe, str) else f"{cost_coe:g}"
     console.print(
-        f"experiment {plan.experiment} · {c.algorithm.adv_estimator} · alpha {alpha} · "
+        f"experiment {plan.experiment} · {c.algorithm.adv_estimator} · {modes.described(c)} · alpha {alpha} · "
         f"{c.trainer.total_training_steps} steps of {c.data.train_batch_size} questions"
         + (f" x {n} trajectories" if n > 1 else "")
         + f" · seed {c.seed} · {c.trainer.n_gpus_per_node * c.trainer.nnodes} {c.trainer.device} device(s)"

@@ -71,7 +71,7 @@ class StepLines:
                 f"raw cost {m['train/raw_cost']:6.1f}  routes {m['train/routes']:.2f}  "
                 f"top share {m['train/top_share']:.2f}  "
                 f"format {1 + m['train/format']:.3f}  entropy {m.get('actor/entropy', float('nan')):.3f}  "
-                f"{m['timing_s/step']:.1f} s"
+                f"{_staleness(m)}{m['timing_s/step']:.1f} s"
             )
             if warning := self._collapse.after(m):
                 lines.append(warning)
@@ -87,6 +87,13 @@ class StepLines:
                 parts.append("best constant not known (train.log says why)")
             lines.append(f"validation at step {step}: " + " · ".join(parts))
         return lines
+
+
+def _staleness(m: Mapping[str, float]) -> str:
+    """How many versions of the policy a step's trajectories are behind, mean/max; "" if all are of the newest."""
+    behind = "training/off_policy/trajectory_staleness_worst"
+    most = m.get(f"{behind}/max", 0)
+    return f"behind {m[f'{behind}/mean']:.2f}/{most:.0f}  " if most > 0 else ""
 
 
 class CollapseWatch:

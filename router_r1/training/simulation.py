@@ -28,6 +28,7 @@ def check(config: DictConfig) -> None:
         ConfigError: they are not, or an experiment that needs them was given no folder.
     """
     sim = config.router_r1.sim
+    _check_latency(config)
     if (pool := pool_of(config)).recorded:
         split_recorded(load_recorded_pool(pool))
         return
@@ -42,6 +43,18 @@ def check(config: DictConfig) -> None:
     for sets in (sim.qa_train, sim.qa_val):
         for dataset, split in data.parse_sets(sets) if sets else []:
             flashrag_file(sim.qa_root, dataset, split)
+
+
+def _check_latency(config: DictConfig) -> None:
+    latency, key = config.router_r1.sim.latency, "router_r1.sim.latency"
+    if latency is None:
+        return
+    if pool_of(config).recorded:
+        raise ConfigError("configuration", key, dict(latency), "recorded replies come at once; set it to null")
+    if set(latency) != {"median_ms", "sigma"} or not all(
+        isinstance(value, int | float) and 0 <= value < float("inf") for value in latency.values()
+    ):
+        raise ConfigError("configuration", key, dict(latency), "must be {median_ms: MILLISECONDS, sigma: NUMBER}")
 
 
 def write_questions(config: DictConfig, folder: Path) -> None:
@@ -125,4 +138,20 @@ def serve_pool(config: DictConfig, log: Path) -> AbstractContextManager[str]:
     sim = config.router_r1.sim
     qa = [sim.qa_root] if sim.qa_train else []
     recorded = config.router_r1.pool if pool_of(config).recorded else None
-    return pool_server(log, seed=config.seed, latency_scale=sim.latency_scale, qa=qa, recorded=recorded)
+    return pool_server(
+        log,
+        seed=config.seed,
+        latency_scale=sim.latency_scale,
+        qa=qa,
+        recorded=recorded,
+        options=latency_options(config),
+    )
+
+
+def latency_options(config: DictConfig) -> list[str]:
+    """Tells the pool server that every candidate is as slow as `sim.latency` says; [] if each is as its profile."""
+    latency = config.router_r1.sim.latency
+    if latency is None:
+        return []
+    median, sigma = latency.median_ms, latency.sigma
+    return [word for name in pool_of(config).names for word in ("--latency", f"{name}={median:g},{sigma:g}")]

@@ -1,17 +1,20 @@
 """veRL's FSDP engines, registered for the device "cpu".
 
-Two assumptions of the upstream engines hold on GPUs only and are replaced while a model is built: that attention is
-flash-attention (value heads), and that memory can be pinned (reference models). Where upstream is quick with kernels
-that only GPUs have, the engines here do the same work another way: attention (`packed_attention`) and log-probs.
+Three assumptions of the upstream engines hold on GPUs only and are replaced: while a model is built, that attention is
+flash-attention (value heads) and that memory can be pinned (reference models); for good, that what was moved to the
+CPU is a copy (`mode=separate` puts weights aside and takes them back). Where upstream is quick with kernels that only
+GPUs have, the engines here do the same work another way: attention (`packed_attention`) and log-probs.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import torch
+import verl.utils.fsdp_utils
 import verl.utils.model
 import verl.workers.engine.fsdp.transformer_impl as upstream
 from tensordict import NonTensorStack, TensorDict
@@ -38,6 +41,22 @@ def load_valuehead_model(
         trust_remote_code=trust_remote_code,
         attn_implementation=model_config._attn_implementation,
     )
+
+
+def copied_shards(
+    save: Callable[[torch.nn.Module], tuple[dict[str, tuple[torch.Tensor, Any]], Any]],
+) -> Callable[[torch.nn.Module], tuple[dict[str, tuple[torch.Tensor, Any]], Any]]:
+    """`verl.utils.fsdp_utils.fsdp2_sharded_save_to_cpu`, so that the next update leaves what was saved as it was."""
+
+    @functools.wraps(save)
+    def save_copies(model: torch.nn.Module) -> tuple[dict[str, tuple[torch.Tensor, Any]], Any]:
+        shards, spec = save(model)
+        return {name: (shard.clone(), its_spec) for name, (shard, its_spec) in shards.items()}, spec
+
+    return save_copies
+
+
+verl.utils.fsdp_utils.fsdp2_sharded_save_to_cpu = copied_shards(verl.utils.fsdp_utils.fsdp2_sharded_save_to_cpu)
 
 
 class _CpuEngine:

@@ -85,6 +85,28 @@ def pinned_memory() -> dict[str, str]:
     return {"upstream": outcome(lambda: forward(True)), "patched": outcome(lambda: forward(False))}
 
 
+def saved_weights() -> dict[str, bool]:
+    """Whether weights that were put aside are still what they were after the next update."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from verl.utils import fsdp_utils
+
+    import router_r1.training.cpu.engines  # noqa: F401
+
+    def keeps(save) -> bool:
+        layer = torch.nn.Linear(4, 4)
+        fully_shard(layer, mesh=init_device_mesh("cpu", (1,)))
+        before = layer.weight.full_tensor().clone()
+        aside, spec = save(layer)
+        with torch.no_grad():
+            layer.weight += 1
+        fsdp_utils.fsdp2_sharded_load_from_cpu(layer, aside, spec)
+        return bool(torch.equal(layer.weight.full_tensor(), before))
+
+    patched = fsdp_utils.fsdp2_sharded_save_to_cpu
+    return {"upstream": keeps(patched.__wrapped__), "patched": keeps(patched)}
+
+
 def vllm_weights() -> dict[str, bool]:
     """Whether a linear layer keeps its weight after vLLM has chosen the CPU kernel for it."""
     import vllm._custom_ops as ops
@@ -111,6 +133,7 @@ if __name__ == "__main__":
         "engines": engines(),
         "value_head": value_head(),
         "pinned_memory": pinned_memory(),
+        "saved_weights": saved_weights(),
         "vllm_weights": vllm_weights(),
     }
     print("RESULT " + json.dumps(report))

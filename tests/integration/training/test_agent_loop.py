@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
+from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient
 from vllm.sampling_params import RequestOutputKind
 
 from router_r1.datasets import Question, drawn_row, write_parquet
@@ -38,6 +39,7 @@ class Output:
     log_probs: list[float] | None = None
     stop_reason: str | None = "completed"
     num_preempted: int | None = None
+    routed_experts: None = None
     extra_fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -89,6 +91,69 @@ async def test_an_engine_that_tells_no_log_probs_of_a_prompt_is_no_silent_gap():
     policy = agent_loop.EnginePolicy(Server(Output([6], [-0.1])), {})
     with pytest.raises(RuntimeError, match=r"router_r1\.exploration\.dealt=0"):
         await policy.go_on([1, 2], [7, 5], max_tokens=9, stop=STOP_STRINGS, request_id="r")
+
+
+class Interrupted(FullyAsyncLLMServerClient):
+    """veRL's asynchronous client, of an engine that says these things one after another."""
+
+    def __init__(self, *outputs: Output) -> None:
+        self.server = Server(*outputs)
+        rollout = {"name": "vllm", "full_determinism": False, "response_length": 64}
+        super().__init__(OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}}))
+
+    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
+        return "engine", SimpleNamespace(generate=SimpleNamespace(remote=self._asked))
+
+    async def _asked(self, *, sampling_params: dict[str, Any], **call: Any) -> Output:
+        return await self.server.generate(sampling_params=dict(sampling_params), **call)  # a copy, as over Ray
+
+    def _release_server(self, server_id: str, request_id: str | None = None) -> None:
+        pass
+
+
+def told(version: int) -> dict[str, Any]:
+    return {"global_steps": version, "prompt_logprobs": [[-9.0], [-3.5], [-0.5], [0.0]]}
+
+
+async def test_a_dealt_choice_that_a_weight_update_interrupts_goes_on_with_the_new_weights():
+    """veRL's client would go on by itself, and forget the log-probs of what was dealt."""
+    client = Interrupted(
+        Output([6], [-0.1], stop_reason="aborted", extra_fields=told(2)),
+        Output([8, 9], [-0.2, -0.3], extra_fields={"global_steps": 3}),
+    )
+    policy = agent_loop.EnginePolicy(client, {"logprobs": True})
+
+    generation = await policy.go_on([1, 2], [7, 5], max_tokens=9, stop=STOP_STRINGS, request_id="r")
+
+    first, second = client.server.calls
+    assert (first["prompt_ids"], second["prompt_ids"]) == ([1, 2, 7, 5], [1, 2, 7, 5, 6])
+    assert second["sampling_params"]["max_tokens"] == 8
+    assert generation.token_ids == [7, 5, 6, 8, 9]
+    assert generation.logprobs == [-3.5, -0.5, -0.1, -0.2, -0.3]
+    assert (generation.finish, policy.model_versions) == ("stop", {2, 3})
+
+
+async def test_a_dealt_choice_that_is_interrupted_before_its_log_probs_were_told_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(agent_loop, "INTERRUPTED_S", 0)
+    client = Interrupted(
+        Output([], stop_reason="aborted", extra_fields={"global_steps": 2}),
+        Output([6], [-0.1], extra_fields=told(3)),
+    )
+    policy = agent_loop.EnginePolicy(client, {"logprobs": True})
+
+    generation = await policy.go_on([1, 2], [7, 5], max_tokens=9, stop=STOP_STRINGS, request_id="r")
+
+    assert (generation.token_ids, generation.finish) == ([7, 5, 6], "stop")
+    assert generation.logprobs == [-3.5, -0.5, -0.1]
+
+
+async def test_an_interruption_at_the_last_token_of_the_budget_is_its_end():
+    client = Interrupted(Output([6, 8], [-0.1, -0.2], stop_reason="aborted", extra_fields=told(2)))
+    policy = agent_loop.EnginePolicy(client, {"logprobs": True})
+
+    generation = await policy.go_on([1, 2], [7, 5], max_tokens=2, stop=STOP_STRINGS, request_id="r")
+
+    assert (generation.token_ids, generation.finish) == ([7, 5, 6, 8], "length")
 
 
 @pytest.mark.parametrize(

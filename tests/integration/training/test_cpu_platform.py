@@ -44,6 +44,10 @@ def test_upstream_fails_on_a_cpu_and_the_replacement_works(report, what):
     assert report[what]["patched"] == "ok"
 
 
+def test_weights_that_upstream_puts_aside_are_the_live_ones_and_here_a_copy(report):
+    assert report["saved_weights"] == {"upstream": False, "patched": True}
+
+
 def test_vllm_would_empty_a_linear_weight_and_the_worker_keeps_it(report):
     assert report["vllm_weights"] == {"had_onednn": True, "upstream": False, "patched": True}
 

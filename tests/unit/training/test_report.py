@@ -86,6 +86,18 @@ def test_a_line_appears_for_each_finished_step_and_only_once(tmp_path):
     assert lines.new() == []
 
 
+def test_a_line_tells_how_many_versions_behind_the_trajectories_of_a_step_are_if_any_is(tmp_path):
+    behind = "training/off_policy/trajectory_staleness_worst"
+    fresh, old = ({f"{behind}/mean": mean, f"{behind}/max": most} for mean, most in ((0.0, 0), (0.75, 2)))
+    records = [json.dumps({"step": n, "data": training(0.25) | m}) + "\n" for n, m in enumerate((fresh, old))]
+    (tmp_path / "0.jsonl").write_text("".join(records))
+
+    first, second = report.StepLines(tmp_path / "0.jsonl", total_steps=40).new()
+
+    assert "behind" not in first
+    assert "behind 0.75/2" in second
+
+
 def test_a_line_of_a_validation_tells_the_share_of_the_most_used_candidate(tmp_path):
     (tmp_path / "metrics").mkdir()
     (tmp_path / "validation").mkdir()

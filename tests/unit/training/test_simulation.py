@@ -1,0 +1,49 @@
+"""Candidates of the simulated world that are as slow as one likes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from router_r1.cli import sim
+from router_r1.errors import ConfigError
+from router_r1.training import configuration as cfg
+from router_r1.training import simulation
+
+
+@pytest.fixture(scope="module")
+def default():
+    return cfg.compose_config(["platform=cpu", "experiment=world_cpu"])
+
+
+@pytest.fixture
+def slow(default):
+    def make(latency: object, **values: object):
+        config = copy.deepcopy(default)
+        changed = {key.replace("__", "."): value for key, value in values.items()}
+        cfg.set_values(config, {"name": "x", "run_dir": "/x", "router_r1.sim.latency": latency} | changed)
+        return cfg.resolve(config)
+
+    return make
+
+
+def test_one_setting_makes_every_candidate_of_the_pool_equally_slow(slow):
+    options = simulation.latency_options(slow({"median_ms": 3000, "sigma": 0.8}))
+
+    names, given = cfg.pool_of(slow(None)).names, options[1::2]
+    assert options[::2] == ["--latency"] * len(names)
+    assert dict(sim._parse_latency(option) for option in given) == dict.fromkeys(names, (3000.0, 0.8))
+
+
+def test_unless_it_is_given_each_is_as_slow_as_its_profile(slow):
+    assert simulation.latency_options(slow(None)) == []
+
+
+@pytest.mark.parametrize(
+    "latency",
+    [{"median_ms": 3000}, {"median_ms": -1, "sigma": 0.8}, {"median_ms": 3000, "sigma": "much"}, {"seconds": 3}],
+)
+def test_a_latency_that_is_none_is_refused_before_the_start(slow, latency):
+    with pytest.raises(ConfigError, match=r"router_r1\.sim\.latency = .*must be \{median_ms: MILLISECONDS"):
+        simulation.check(slow(latency))
