@@ -87,7 +87,7 @@ def test_of_the_gpus_that_are_there_half_train_where_the_others_write(monkeypatc
 
 def test_one_gpu_cannot_be_divided(monkeypatch):
     monkeypatch.setattr(cfg, "accelerators", lambda: 1)
-    with pytest.raises(ConfigError, match=r"mode = 'separate': needs 2 GPUs, and there is 1; mode=async"):
+    with pytest.raises(ConfigError, match=r"mode = 'separate': needs 2 GPUs at least, and there is 1; mode=async"):
         cfg.compose_config(["mode=separate", "platform=gpu", "experiment=qwen2.5_3b"])
 
 
