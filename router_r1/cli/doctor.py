@@ -20,9 +20,9 @@ def doctor(
 ) -> int:
     """See what this machine, or a cluster, has for a training, and what to do about what it lacks.
 
-    Checked: system, GPUs and driver, disk, memory, /dev/shm, CPUs, open files, packages, kernels, all-reduce and weights
-    between processes, hub token, and of a pool its keys and limits. Nothing is changed, and no secret is shown. The exit
-    code is 1 if something fails.
+    Checked: system, GPUs and driver, disk, memory, /dev/shm, CPUs, open files, packages, kernels, all-reduce and
+    weights between processes, hub token, and of a pool its keys and limits. Nothing is changed, and no secret is shown.
+    The exit code is 1 if something fails.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def doctor(
     codes: list[int] = []
 
     def run() -> None:
-        from router_r1.doctor.checkup import checkup
         from router_r1.doctor.check import Status
+        from router_r1.doctor.checkup import checkup
         from router_r1.doctor.report import as_json, as_lines
 
         with results_only() as out:

@@ -40,9 +40,7 @@ def check_limits(pool: RoutingPool) -> Check:
     ]
     if pool.served_here or not unlimited:
         return ok("candidates' limits", f"{len(pool.candidates)} candidates, as the pool file has them")
-    remedy = (
-        "write the provider's requests per minute as `rpm` beside the candidate (docs/routing.md), or meet its 429s"
-    )
+    remedy = "write the provider's requests per minute as `rpm` beside the candidate (docs/routing.md)"
     return warning("candidates' limits", f"no rpm for {', '.join(unlimited)}", remedy)
 
 

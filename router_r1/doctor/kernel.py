@@ -1,7 +1,7 @@
 """`python -m router_r1.doctor.kernel`: run kernels on a GPU, in a process of its own, since a bad one can end it.
 
-Prints one line: what ran, or, with exit code 1, what did not. Where torch sees no GPU it says so, and ends with 0 unless
-`--gpu` says that there is one.
+Prints one line: what ran, or, with exit code 1, what did not. Where torch sees no GPU it says so, and ends with 0
+unless `--gpu` says that there is one.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ MIN_GLIBC = (2, 31)
 """llguidance, which vLLM asks for, has its wheel for manylinux_2_31."""
 
 INSTALL_GB, DOWNLOAD_GB = 20.0, 6.0
-"""The GPU set downloads 4.6 GB (counted, requirements/gpu.lock); three times that when it is unpacked, and a reserve."""
+"""The GPU set downloads 4.6 GB (counted, requirements/gpu.lock); unpacked believed to be thrice that; a reserve."""
 
 MIN_SHM_GB, GOOD_SHM_GB = 1.0, 16.0
-"""NCCL and the exchange of weights use /dev/shm, and so does Ray's object store, which goes to a disk if it is small."""
+"""NCCL and the exchange of weights use /dev/shm, and so does Ray's object store, which else goes to a disk."""
 
 MIN_MEMORY_GB = 28.0
 """What the smallest training of docs/plan.md needs of a host."""

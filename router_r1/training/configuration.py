@@ -27,6 +27,7 @@ from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
 from router_r1.sim.world.facts import Shares
+from router_r1.training import attention
 from router_r1.training.batches import check_batches
 from router_r1.training.constants import constants_settings
 
@@ -74,6 +75,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         chosen.append(f"experiment={DEFAULT_EXPERIMENT[platform]}")
     if gpus and platform == "gpu" and "trainer.n_gpus_per_node" not in given:
         chosen.append(f"trainer.n_gpus_per_node={gpus}")
+    chosen += attention.substitute(platform, given)
     search = f"hydra.searchpath=[{_verl_configuration()},file://{project_root() / 'configs'}]"
     try:
         with initialize_config_dir(config_dir=str(project_root() / "verl"), version_base="1.3"):

@@ -15,8 +15,8 @@ from rich.console import Console
 from router_r1 import processes, runs
 from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file
+from router_r1.training import attention, effectiveness, simulation, trackers
 from router_r1.training import configuration as cfg
-from router_r1.training import effectiveness, simulation, trackers
 from router_r1.training.batches import Cluster
 from router_r1.training.sizing.estimate import Estimate, estimate, refuse_what_cannot_fit
 from router_r1.training.sizing.telling import lines
@@ -108,7 +108,7 @@ def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
     cfg.check_settings(resolved)
     trackers.check_loggers(resolved)
     trackers.check_secrets(resolved)
-    missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved)
+    missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved) + attention.missing(resolved)
     if missing and not dry_run:
         raise missing[0]
     if resolved.router_r1.sim.enabled:

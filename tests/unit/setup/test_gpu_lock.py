@@ -1,4 +1,4 @@
-"""requirements/gpu.lock: it is what veRL, vLLM, torch and flash-attn ask for, and its versions are those the tests run with."""
+"""requirements/gpu.lock: what veRL, vLLM, torch and flash-attn ask for, in versions that the tests run with."""
 
 from __future__ import annotations
 
