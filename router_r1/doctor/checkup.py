@@ -7,8 +7,8 @@ from pathlib import Path
 from router_r1.doctor import candidates, cluster, environment, machine
 from router_r1.doctor.check import Check, ok, skipped
 from router_r1.doctor.processes import check_processes
-from router_r1.machine import accelerators
-from router_r1.pool import NO_ADDRESS, load_pool
+from router_r1.machine import accelerators, memory_gb
+from router_r1.pool import NO_ADDRESS, RoutingPool, load_pool
 from router_r1.project_files import pool_file
 from router_r1.runs import package_versions
 
@@ -38,15 +38,13 @@ def checkup(
     Raises:
         ConfigError: the pool's file.
     """
-    loaded = load_pool(pool_file(pool), base_url=NO_ADDRESS) if pool else None
-    if loaded and not loaded.served_here:
-        loaded = load_pool(pool_file(pool))
+    loaded = _load(pool) if pool else None
     gpus = accelerators()
     checks = [
         *machine.check_system((11, 12, 13) if not gpus else (12, 11)),
         *machine.check_gpus(),
         machine.check_disk(runs.absolute(), RUNS_GB, "disk", "for checkpoints"),
-        machine.check_memory() if gpus else ok("memory", f"{machine.memory_gb():.0f} GB"),
+        machine.check_memory() if gpus else ok("memory", f"{memory_gb():.0f} GB"),
         machine.check_shm(),
         machine.check_cpus(gpus),
         machine.check_files(),
@@ -65,3 +63,10 @@ def checkup(
         checks.append(skipped("candidates", "no pool is named", "--pool paper looks at keys and limits"))
     variables = candidates.key_variables(loaded) if loaded else []
     return checks + cluster.check_cluster(ray_address, runs, variables)
+
+
+def _load(pool: str) -> RoutingPool:
+    """The pool; a simulated one has no address before a training serves it."""
+    file = pool_file(pool)
+    loaded = load_pool(file, base_url=NO_ADDRESS)
+    return loaded if loaded.served_here else load_pool(file)
