@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Make the project's own Python environment, or see that it is there. Everything that runs Python here calls this first.
 #
-#   bash scripts/setup.sh [--cpu|--gpu] [--dev] [--venv DIR] [--dry-run] [--quiet]
+#   bash scripts/setup.sh [--cpu|--gpu] [--dev] [--venv DIR] [--unchecked] [--dry-run] [--quiet]
 #
 #   --cpu, --gpu   which set to install; without either: the one the environment already has, else gpu where an NVIDIA GPU
 #                  is seen, else cpu
 #   --dev          what tests and linters need as well
 #   --venv DIR     where (default: $ROUTER_R1_VENV, else .venv in the project)
+#   --unchecked    install the GPU set though driver, disk, memory or /dev/shm do not fit it
 #   --dry-run      print the commands a first run would need, and do nothing
 #   --quiet        say nothing when there is nothing to do
 #
@@ -14,12 +15,14 @@
 #
 # A stamp per set, written last and only after a successful install, makes the second run a comparison of two short texts. Without
 # a matching stamp pip runs again and skips what is there: an interrupted install is resumed, not repeated.
-# The GPU set has not been run by the project's CI, which has no GPU.
+#
+# The GPU set is for Python 3.12, for which flash-attn has a wheel, and 3.11, where it is compiled if nvcc of CUDA 13 is there. Without
+# flash-attn a training takes torch's own attention (docs/gpu.md). The project's CI has no GPU: it has resolved this set, not run it.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 torch_cpu_index=https://download.pytorch.org/whl/cpu
-disk_needed_gb=5 # a finished CPU environment is 3 GB; pip unpacks and compiles on the way there
+cpu_disk_needed_gb=5 # a finished CPU environment is 3 GB; pip unpacks and compiles on the way there
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -29,7 +32,7 @@ die() {
 
 # ---------------------------------------------------------------- arguments
 
-set_name= dev=no dry_run=no quiet=no venv=${ROUTER_R1_VENV:-$root/.venv}
+set_name= dev=no dry_run=no quiet=no checked=yes venv=${ROUTER_R1_VENV:-$root/.venv}
 while [ $# -gt 0 ]; do
     case $1 in
     --cpu) set_name=cpu ;;
@@ -37,6 +40,7 @@ while [ $# -gt 0 ]; do
     --dev) dev=yes ;;
     --dry-run) dry_run=yes ;;
     --quiet) quiet=yes ;;
+    --unchecked) checked=no ;;
     --venv)
         [ $# -ge 2 ] && [ -n "$2" ] || die "--venv: needs a directory"
         venv=$2
@@ -86,6 +90,7 @@ stamp_text() { # $1: cpu, gpu or dev
     local files=(scripts/setup.sh pyproject.toml)
     case $1 in
     cpu) files+=(requirements/cpu.lock scripts/vllm_metadata/pyproject.toml) ;;
+    gpu) files+=(requirements/gpu.lock requirements/flash_attn_wheel.lock requirements/flash_attn_source.lock) ;;
     dev) files+=(requirements/dev.lock) ;;
     esac
     printf 'set %s\nproject %s\nvenv %s\npython %s\n' "$1" "$root" "$venv" "$(sed -n 's/^version *= *//p' "$venv/pyvenv.cfg")"
@@ -197,15 +202,26 @@ find_python() {
 
 check_machine() {
     local free_gb target=$venv
-    if [ "$set_name" = cpu ]; then
-        [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || die "the CPU set is for Linux on x86-64; this is $(uname -s) on $(uname -m)"
-        "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
-            die "the system library libnuma.so.1 is missing, which vLLM's CPU build loads; install it (Debian, Ubuntu: apt-get install libnuma1)"
+    if [ "$set_name" = gpu ]; then
+        check_gpu_machine
+        return
     fi
+    [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || die "the CPU set is for Linux on x86-64; this is $(uname -s) on $(uname -m)"
+    "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+        die "the system library libnuma.so.1 is missing, which vLLM's CPU build loads; install it (Debian, Ubuntu: apt-get install libnuma1)"
     until [ -d "$target" ]; do target=$(dirname "$target"); done
     free_gb=$(($(df -Pk "$target" | awk 'NR == 2 {print $4}') / 1048576))
-    [ "$free_gb" -ge "$disk_needed_gb" ] ||
-        die "$target has $free_gb GB free, and $disk_needed_gb GB are needed; free some, or name another place with --venv"
+    [ "$free_gb" -ge "$cpu_disk_needed_gb" ] ||
+        die "$target has $free_gb GB free, and $cpu_disk_needed_gb GB are needed; free some, or name another place with --venv"
+}
+
+# Driver, CUDA, disk, /dev/shm, memory, Python: before gigabytes are downloaded. `router-r1 doctor` makes the same checks.
+check_gpu_machine() {
+    local amiss fits=yes
+    amiss=$(cd "$root" && "$python" -m router_r1.doctor.machine "$venv") || fits=no
+    [ -z "$amiss" ] || while IFS= read -r line; do say "$line"; done <<<"$amiss"
+    [ "$fits" = yes ] || [ "$checked" = no ] || [ "$dry_run" = yes ] ||
+        die "the GPU set would not work here; nothing was downloaded (--unchecked installs it all the same)"
 }
 
 usable() {
@@ -273,7 +289,7 @@ remove_half_installed() {
     rm -rf "$venv"/lib/python3.*/site-packages/~* # what pip had moved aside
 }
 
-pin() { sed -n "s/^\($1==.*\)/\1/p" "$root/requirements/cpu.lock"; }
+pin() { sed -n "s/^\($1==[^ ]*\).*/\1/p" "$root/requirements/$set_name.lock"; }
 
 install_torch() {
     local torch
@@ -285,20 +301,48 @@ install_torch() {
 }
 
 install_locked() { # with the locked setuptools as the build tool of the few packages that come as source
+    local hashes=()
+    [ "$set_name" = cpu ] || hashes=(--require-hashes)
     pip_install --no-deps "$(pin setuptools)" &&
-        pip_install --no-deps --no-build-isolation -r "$root/requirements/cpu.lock" || return 1
+        pip_install --no-deps --no-build-isolation "${hashes[@]}" -r "$root/requirements/$set_name.lock" || return 1
 }
 
-install_gpu() {
-    local torch
-    torch=$(sed -n 's/^ *"\(torch==[0-9.]*\)",.*/\1/p' "$root/pyproject.toml")
-    # flash-attn's build imports torch and is not declared to: torch comes first, and the build sees it
-    pip_install "$torch" "setuptools>=77.0.3" "hatchling>=1.27" editables wheel packaging psutil ninja &&
-        pip_install --no-build-isolation -e "$root[gpu]"
+# From the wheel that fits, else compiled, else not at all: it makes a training cheaper, and is not worth failing for.
+install_flash_attn() {
+    local jobs
+    if [ "$dry_run" = yes ] || is_wanted "$venv/bin/python" 12; then
+        pip_install --no-deps --require-hashes -r "$root/requirements/flash_attn_wheel.lock" && has_flash_attn && return
+        echo "the wheel of flash-attn does not work here" >>"$log"
+        run "$venv/bin/python" -m pip uninstall --yes flash-attn || true
+    fi
+    if has_nvcc; then
+        jobs=$(compile_jobs)
+        say "  compiling flash-attn, $jobs jobs at a time; it can take an hour"
+        run env MAX_JOBS="$jobs" NVCC_THREADS=1 FLASH_ATTENTION_FORCE_BUILD=TRUE "$venv/bin/python" -m pip --disable-pip-version-check --no-input \
+            install --no-compile --no-deps --no-build-isolation --require-hashes -r "$root/requirements/flash_attn_source.lock" &&
+            has_flash_attn && return
+        run "$venv/bin/python" -m pip uninstall --yes flash-attn || true
+    fi
+    say "  no flash-attn: no wheel of it works here, and it was not compiled (nvcc of CUDA 13 does that); trainings take torch's own"
+    say "  attention (sdpa, without packing), which is slower and takes more memory, and PPO's critic cannot be trained"
+}
+
+has_flash_attn() { run "$venv/bin/python" -c 'import torch, flash_attn_2_cuda, flash_attn' || [ "$dry_run" = yes ]; }
+
+has_nvcc() { "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" --version 2>/dev/null | grep -q 'release 13' || nvcc --version 2>/dev/null | grep -q 'release 13'; }
+
+compile_jobs() { # as many as there are cores, and 8 GB of memory for each
+    local by_memory
+    by_memory=$(($(awk '/^MemAvailable/ {print $2}' /proc/meminfo) / 8388608))
+    printf '%s\n%s\n' "$(nproc)" "$((by_memory > 0 ? by_memory : 1))" | sort -n | head -n 1
 }
 
 install_project() {
     local copy=$marks/vllm_metadata
+    if [ "$set_name" = gpu ]; then
+        pip_install --no-deps --no-build-isolation -e "$root"
+        return
+    fi
     if [ "$dry_run" = no ]; then # setuptools builds it beside its source: here, not in the project
         rm -rf "$copy"
         cp -r "$root/scripts/vllm_metadata" "$copy"
@@ -318,17 +362,26 @@ check_imports() {
     run env HF_HUB_OFFLINE=1 "$venv/bin/python" -c "$code"
 }
 
+run_kernels() { # nothing to run where there is no GPU, as on a login node
+    run "$venv/bin/python" -m router_r1.doctor.kernel $(! has_nvidia_gpu || echo --gpu) || return 1
+    [ "$dry_run" = yes ] || say "  $(tail -n 1 "$log")"
+}
+
 install_set() {
+    local packages
     make_venv
+    packages=$(grep -c '^[^#].*==' "$root/requirements/$set_name.lock")
     if [ "$set_name" = cpu ]; then
         step "installing $(pin torch)" install_torch
-        step "installing the CPU set: $(grep -c '^[^#].*==' "$root/requirements/cpu.lock") packages, about 4 minutes the first time" install_locked
-        step "installing the project itself (editable)" install_project
+        step "installing the CPU set: $packages packages, about 4 minutes the first time" install_locked
     else
-        step "installing the GPU set and the project itself (editable); flash-attn is compiled, which can take an hour" install_gpu
+        step "installing the GPU set: $packages packages, 4.6 GB to download" install_locked
+        step "installing flash-attn" install_flash_attn
     fi
+    step "installing the project itself (editable)" install_project
     step "compiling the packages to bytecode" compile_all
     step "checking that torch, Ray, vLLM and veRL import" check_imports
+    [ "$set_name" = cpu ] || step "running a kernel on every GPU" run_kernels
     write_stamp "$set_name"
 }
 

@@ -1,44 +1,57 @@
-"""`router-r1 doctor`: what this machine and this environment have."""
+"""`router-r1 doctor`: whether this machine, or a cluster, has what a training needs."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
-import shutil
 from pathlib import Path
 
-from router_r1.cli.running import exit_code_of
-from router_r1.machine import accelerators, memory_gb
-from router_r1.project_files import project_root
-from router_r1.runs import package_versions
-
-_SETS = {
-    "for data and reports": ("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"),
-    "for policies": ("torch", "vllm"),
-    "for training": ("hydra", "ray", "verl", "tensordict"),
-}
+from router_r1.cli.running import exit_code_of, results_only
+from router_r1.exit_codes import ExitCode
 
 
-def doctor() -> int:
-    """Show what this machine and this environment have, and what a missing package is needed for."""
-    return exit_code_of(_report)
+def doctor(
+    *,
+    pool: str | None = None,
+    model: str | None = None,
+    runs: Path = Path("runs"),
+    ray_address: str | None = None,
+    quick: bool = False,
+    ask_candidates: bool = False,
+    json: bool = False,
+) -> int:
+    """See what this machine, or a cluster, has for a training, and what to do about what it lacks.
 
+    Checked: system, GPUs and driver, disk, memory, /dev/shm, CPUs, open files, packages, kernels, all-reduce and
+    weights between processes, hub token, and of a pool its keys and limits. Nothing is changed, and no secret is shown.
+    The exit code is 1 if something fails.
 
-def _report() -> None:
-    versions = package_versions()
-    facts = {
-        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "cores": str(os.cpu_count()),
-        "memory": f"{memory_gb():.0f} GB",
-        "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB in this folder",
-        "NVIDIA GPUs": str(accelerators()),
-        "pools, experiments": str(project_root() / "configs"),
-        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
-    }
-    for purpose, modules in _SETS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        facts[purpose] = f"missing: {', '.join(missing)}" if missing else "all there"
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+    Parameters
+    ----------
+    pool
+        Also look at this pool's keys and limits: a name under configs/pools, or a file.
+    model
+        Hub id that you mean to train; a gated one wants a token.
+    runs
+        Folder for the runs: is there room, and in a cluster, does every node see it?
+    ray_address
+        Look at every node of this cluster (default: RAY_ADDRESS, if it is set).
+    quick
+        Leave out what starts processes: kernels, all-reduce, weights.
+    ask_candidates
+        Ask every candidate of the pool for one word; costs some tokens.
+    json
+        Print one JSON report, to be attached to an issue.
+    """
+    codes: list[int] = []
+
+    def run() -> None:
+        from router_r1.doctor.check import Status
+        from router_r1.doctor.checkup import checkup
+        from router_r1.doctor.report import as_json, as_lines
+
+        with results_only() as out:
+            checks = checkup(pool, model, runs, ray_address, quick=quick, ask_candidates=ask_candidates)
+            print(as_json(checks) if json else "\n".join(as_lines(checks)), file=out)
+        if any(check.status is Status.FAILURE for check in checks):
+            codes.append(ExitCode.FAILED)
+
+    return exit_code_of(run) or (codes[0] if codes else ExitCode.DONE)

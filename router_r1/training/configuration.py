@@ -27,6 +27,7 @@ from router_r1.rollout.loop import RolloutLimits
 from router_r1.rollout.model_folder import check_model_path
 from router_r1.routing import RoutingConfig
 from router_r1.sim.world.facts import Shares
+from router_r1.training import attention
 from router_r1.training.adapters import check_lora
 from router_r1.training.batches import check_batches
 from router_r1.training.constants import constants_settings
@@ -86,6 +87,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
                 "command line", "mode", mode, "needs 2 GPUs at least, and there is 1; mode=async shares it"
             )
         chosen.append(f"trainer.n_gpus_per_node={gpus // 2 if mode == SEPARATE else gpus}")
+    chosen += attention.substitute(platform, given)
     search = f"hydra.searchpath=[{_verl_configuration()},file://{project_root() / 'configs'}]"
     try:
         with initialize_config_dir(config_dir=str(project_root() / "verl"), version_base="1.3"):

@@ -16,8 +16,8 @@ from router_r1 import processes, runs
 from router_r1.errors import ConfigError
 from router_r1.machine import ray_cluster
 from router_r1.project_files import pool_file
+from router_r1.training import attention, effectiveness, modes, simulation, trackers
 from router_r1.training import configuration as cfg
-from router_r1.training import effectiveness, modes, simulation, trackers
 from router_r1.training.batches import Cluster
 from router_r1.training.sizing.estimate import Estimate, estimate, refuse_what_cannot_fit
 from router_r1.training.sizing.telling import lines
@@ -122,7 +122,7 @@ def check(resolved: DictConfig, *, dry_run: bool = False) -> list[ConfigError]:
     trackers.check_loggers(resolved)
     trackers.check_secrets(resolved)
     checkpoints_settings(resolved)
-    missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved)
+    missing = cfg.missing(resolved) + trackers.missing_for_loggers(resolved) + attention.missing(resolved)
     if missing and not dry_run:
         raise missing[0]
     if resolved.router_r1.sim.enabled:

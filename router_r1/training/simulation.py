@@ -100,8 +100,8 @@ def write_questions(config: DictConfig, folder: Path) -> None:
         )
 
 
-def start_policy(config: DictConfig) -> Path:
-    """The policy to start from: the shipped warm start, or what `sim.warm_start` names (a folder, or `build`).
+def start_policy(config: DictConfig) -> Path | str:
+    """The policy to start from: the shipped warm start, or what `sim.warm_start` names: folder, hub id, or `build`.
 
     One for a pool of recorded replies is built in the run's folder, and found there when the run is resumed.
     """
@@ -109,7 +109,8 @@ def start_policy(config: DictConfig) -> Path:
     if asked is None:
         return SHIPPED_POLICY
     if asked != "build":
-        return Path(asked).absolute()
+        folder = Path(asked).expanduser()
+        return folder.absolute() if folder.is_dir() else str(asked)
     if (pool := pool_of(config)).recorded:
         from router_r1.recorded.warm_start import build_recorded_warm_start
 

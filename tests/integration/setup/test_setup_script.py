@@ -7,9 +7,11 @@ That interpreter makes environments as `python -m venv` does (the directory, pyv
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +42,7 @@ case "$*" in
         touch "$metadata/METADATA" "$metadata/INSTALLER" "$metadata/RECORD"
     fi
     ;;
+"-m router_r1.doctor.machine "*) exec "$REAL_PYTHON" "$@" ;;
 *platform.python_version*) echo "stand-in (3.11.9)" ;;
 esac
 exit 0
@@ -55,6 +58,7 @@ class Project:
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source / path, target) if (source / path).is_dir() else shutil.copy(source / path, target)
+        (root / "router_r1").symlink_to(source / "router_r1")  # of it the machine's checks
         self.python = root / "python3.11"
         self.python.write_text(STAND_IN)
         self.python.chmod(0o755)
@@ -64,7 +68,7 @@ class Project:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in ("ROUTER_R1_VENV", "PYTHON")}
-        return kept | {"PYTHON": str(self.python), "CALLS": str(self.calls_file)} | more
+        return kept | {"PYTHON": str(self.python), "CALLS": str(self.calls_file), "REAL_PYTHON": sys.executable} | more
 
     def setup(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -86,6 +90,16 @@ class Project:
 @pytest.fixture
 def project(project_root: Path, tmp_path: Path) -> Project:
     return Project(project_root, tmp_path / "project")
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path) -> str:
+    """A PATH on which a driver of CUDA 12 is found first."""
+    file = tmp_path / "bin" / "nvidia-smi"
+    file.parent.mkdir()
+    file.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 535.129.03, 9.0'\n")
+    file.chmod(0o755)
+    return f"{file.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture
@@ -115,11 +129,67 @@ def test_a_dry_run_changes_nothing(project: Project) -> None:
     assert sorted(project.root.rglob("*")) == before
 
 
-def test_the_gpu_plan_installs_torch_before_what_compiles_against_it(project: Project) -> None:
+def test_the_gpu_plan_installs_the_lock_by_its_hashes_and_then_flash_attn(project: Project) -> None:
     installs = [line for line in project.setup("--gpu", "--dry-run").stdout.splitlines() if " install " in line]
-    assert "torch==2.11.0" in installs[0]
-    assert "--no-build-isolation" in installs[1]
-    assert installs[1].endswith("[gpu]")
+    assert all("--no-deps" in line for line in installs)
+    assert installs[0].endswith("setuptools==80.10.2")
+    assert "--require-hashes" in installs[1]
+    assert installs[1].endswith("requirements/gpu.lock")
+    assert "--require-hashes" in installs[2]
+    assert installs[2].endswith("requirements/flash_attn_wheel.lock")
+
+
+def test_a_driver_that_is_too_old_is_refused_before_anything_is_downloaded(project: Project, nvidia_smi: str) -> None:
+    done = project.setup("--gpu", PATH=nvidia_smi)
+    assert done.returncode == 1
+    assert "failure: driver: 535.129.03; CUDA 13.0 of the GPU set wants 580 or newer" in done.stderr
+    assert "--unchecked installs it all the same" in done.stderr
+    assert project.calls() == []
+    assert not project.venv.exists()
+
+
+def test_a_machine_that_does_not_fit_gets_the_set_if_somebody_insists(project: Project, nvidia_smi: str) -> None:
+    done = project.setup("--gpu", "--unchecked", PATH=nvidia_smi)
+    assert done.returncode == 0, done.stderr
+    assert any("gpu.lock" in call for call in project.calls())
+
+
+@pytest.fixture
+def nvcc(tmp_path: Path) -> Callable[[str], str]:
+    """A PATH on which a CUDA compiler of the given release is found first."""
+
+    def make(release: str) -> str:
+        file = tmp_path / "cuda" / "nvcc"
+        file.parent.mkdir()
+        file.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {release}'\n")
+        file.chmod(0o755)
+        return f"{file.parent}{os.pathsep}{os.environ['PATH']}"
+
+    return make
+
+
+def without_wheel(project: Project, path: str) -> subprocess.CompletedProcess[str]:
+    return project.setup(
+        "--gpu", "--unchecked", PIP_FAILS_AT="flash_attn_wheel.lock", CUDA_HOME="/nowhere", PATH=path
+    )  # fmt: skip
+
+
+def test_flash_attn_is_compiled_with_bounded_jobs_where_no_wheel_fits(project: Project, nvcc) -> None:
+    done = without_wheel(project, nvcc("13.0"))
+    assert done.returncode == 0, done.stderr
+    assert any("flash_attn_source.lock" in call for call in project.calls())
+    jobs = re.search(r"MAX_JOBS=(\d+)", Path(f"{project.venv}.log").read_text())
+    assert jobs
+    assert 1 <= int(jobs[1]) <= (os.cpu_count() or 1)
+
+
+def test_without_flash_attn_the_set_is_whole_and_says_what_trainings_do_then(project: Project, nvcc) -> None:
+    done = without_wheel(project, nvcc("12.8"))
+    assert done.returncode == 0, done.stderr
+    assert "no flash-attn" in done.stderr
+    assert "sdpa" in done.stderr
+    assert not any("flash_attn_source.lock" in call for call in project.calls())
+    assert (project.venv / ".router-r1/gpu.stamp").exists()
 
 
 def test_a_first_run_installs_the_locked_set_without_dependencies(project: Project) -> None:
@@ -271,12 +341,12 @@ def test_runs_at_the_same_time_take_turns(project: Project) -> None:
 def test_the_set_of_an_environment_stays_until_a_flag_says_otherwise(installed: Project) -> None:
     (installed.venv / ".router-r1/set").write_text("gpu\n")
     plan = installed.setup("--dry-run").stdout
-    assert "[gpu]" in plan
+    assert "requirements/gpu.lock" in plan
 
 
 def test_another_set_means_another_environment(installed: Project) -> None:
     (installed.venv / "left over").touch()
-    done = installed.setup("--gpu")
+    done = installed.setup("--gpu", "--unchecked")
     assert done.returncode == 0, done.stderr
     assert "anew for the gpu set" in done.stderr
     assert not (installed.venv / "left over").exists()

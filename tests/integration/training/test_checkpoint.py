@@ -21,7 +21,9 @@ def test_a_saved_checkpoint_can_be_loaded_without_the_attention_that_it_was_trai
     window = {"costs": [1.0]}
     hook = object.__new__(checkpoint.CheckpointHook)
     hook._window = SimpleNamespace(state_dict=SimpleNamespace(remote=lambda: window))
-    hook._stop = StopNotice(OmegaConf.create({"run_dir": str(tmp_path), "trainer": {"save_freq": 1}}))
+    limits = {"max_actor_ckpt_to_keep": 2, "max_critic_ckpt_to_keep": 2}
+    hook.config = OmegaConf.create({"run_dir": str(tmp_path), "trainer": {"save_freq": 1, **limits}})
+    hook._stop = StopNotice(hook.config)
     monkeypatch.setattr(checkpoint.ray, "get", lambda answer: answer)
 
     hook.on_save(None, 1, str(tmp_path))

@@ -278,7 +278,7 @@ def another_value(field: FieldInfo) -> Any:
         return not field.default
     if kind is int:
         return (field.default or 0) + 1
-    return (field.default or 3.0) / 2 if kind is float else "somewhere.file"
+    return (field.default or 3.0) / 2 if kind is float else "/somewhere/a.file"
 
 
 def test_every_key_of_the_route_service_is_a_plain_override():

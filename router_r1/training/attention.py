@@ -1,0 +1,54 @@
+"""Training on GPUs without flash-attn: torch's own attention in its place, where veRL allows that.
+
+With `sdpa` sequences are padded instead of packed, since transformers packs for flash-attention's kernels only. veRL
+0.9.1 loads a critic with flash-attention whatever is configured (`verl.utils.model.load_valuehead_model`), so that an
+estimator without a critic is needed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection
+
+from omegaconf import DictConfig, OmegaConf
+
+from router_r1.errors import ConfigError
+from router_r1.machine import accelerators
+from router_r1.training.batches import uses_critic
+
+_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
+_PACKING = "actor_rollout_ref.model.use_remove_padding"
+
+
+def is_missing(platform: str | None) -> bool:
+    """Whether a training on this machine's GPUs would want flash-attn in vain. Elsewhere nothing can be said of it."""
+    return platform == "gpu" and accelerators() > 0 and importlib.util.find_spec("flash_attn") is None
+
+
+def substitute(platform: str | None, given: Collection[str]) -> list[str]:
+    """Overrides that make a training do without flash-attn; none where it is there, or the user has chosen.
+
+    Args:
+        given: the keys that the user has overridden.
+    """
+    if not is_missing(platform) or _ATTENTION in given:
+        return []
+    return [f"++{_ATTENTION}=sdpa", *([] if _PACKING in given else [f"{_PACKING}=false"])]
+
+
+def missing(config: DictConfig) -> list[ConfigError]:
+    """What a resolved configuration wants of flash-attn that is not installed."""
+    if not is_missing("gpu" if config.trainer.device == "cuda" else None):
+        return []
+    if uses_critic(config):
+        remedy = (
+            "has a critic, which veRL loads with flash-attention, and flash_attn is not installed: scripts/setup.sh "
+            "--gpu on Python 3.12 has a wheel; without it take an estimator that has no critic: "
+            "algorithm.adv_estimator=grpo"
+        )
+        return [ConfigError("configuration", "algorithm.adv_estimator", config.algorithm.adv_estimator, remedy)]
+    attention = OmegaConf.select(config, _ATTENTION)
+    if attention in (None, "flash_attention_2"):
+        remedy = f"is flash-attention's, which is not installed: set it to sdpa, and {_PACKING}=false"
+        return [ConfigError("configuration", _ATTENTION, attention, remedy)]
+    return []
