@@ -38,7 +38,8 @@ def serve(
     """Serve a router to programs that speak OpenAI's chat completions API.
 
     Without an option it serves the policy of the newest run with its pool or, before any run, the tiny policy that
-    comes with the project with its simulated pool. SIGTERM or Ctrl-C ends it in good order, with exit code 0.
+    comes with the project with its simulated pool. SIGTERM or Ctrl-C ends it in good order, with exit code 0; at SIGHUP
+    the pool file is read again.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def serve(
         settings = make_settings(with_default_policy(options))
         sock = bind(serving.host, serving.port)
         try:
-            with _ended_by_sigterm():
+            with _signals_before_it_is_ready():
                 asyncio.run(_serve(settings, serving, keys, sock, check_candidates=not skip_preflight))
         finally:
             sock.close()
@@ -70,13 +71,18 @@ def serve(
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _signals_before_it_is_ready() -> Iterator[None]:
+    """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped. SIGHUP is
+    nothing: the pool has just been read."""
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: None),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _serve(
@@ -87,6 +93,7 @@ async def _serve(
     from router_r1.serving.app import Application
     from router_r1.serving.observing import access_logger
     from router_r1.serving.process import Server
+    from router_r1.serving.reloading import pool_reloading
 
     port = sock.getsockname()[1]
     if serving.port_file:
@@ -101,4 +108,6 @@ async def _serve(
 
     async with open_router(settings, check_candidates=check_candidates) as router:
         app = Application(router, serving, keys, access_logger(serving.access_log))
-        await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])
+        async with pool_reloading(app.answering, check_candidates=check_candidates) as reloading:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.ask)
+            await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])

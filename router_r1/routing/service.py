@@ -53,6 +53,8 @@ class RouteService:
 
     Args:
         stop_when_refused: a key or a model that is refused for good raises `CandidateRefused`; else it fails routes.
+        predecessor: an open service whose books go on here: ledger, metrics, cache and trace. It closes them, so it is
+            to be closed after this one. Limits and breakers are each service's own.
 
     Raises:
         ConfigError: a candidate's adapter cannot be used.
@@ -63,27 +65,39 @@ class RouteService:
     """
 
     def __init__(
-        self, pool: RoutingPool, *, config: RoutingConfig | None = None, stop_when_refused: bool = False
+        self,
+        pool: RoutingPool,
+        *,
+        config: RoutingConfig | None = None,
+        stop_when_refused: bool = False,
+        predecessor: RouteService | None = None,
     ) -> None:
         self._pool, self._config = pool, config or RoutingConfig()
         self._stop_when_refused = stop_when_refused
         self._endpoints = EndpointClients(pool, self._config)  # first: it may raise, and holds nothing open yet
-        self.ledger = Ledger(pool.names, self._config.budget_usd)
-        self.metrics = RouteMetrics(self._config.metrics_port)
+        self._owns_books = predecessor is None
+        if predecessor is None:
+            self._open_books()
+        else:
+            self.ledger, self.metrics = predecessor.ledger, predecessor.metrics
+            self._traces, self._cache = predecessor._traces, predecessor._cache
+            self.ledger.open_accounts(pool.names)
         self._candidates = {
             candidate.name: CandidateClient(candidate, self._endpoints, self._config, self.ledger, self.metrics)
             for candidate in pool.candidates
         }
-        path = self._config.trace_file
-        self._traces = (
-            TraceWriter(path, max_mb=self._config.trace_max_mb, texts=self._config.trace_texts) if path else None
-        )
-        mode = self._config.cache
-        self._cache = (
-            ReplyCache(self._config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None
-        )
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._closed = False
+
+    def _open_books(self) -> None:
+        config = self._config
+        self.ledger = Ledger(self._pool.names, config.budget_usd)
+        self.metrics = RouteMetrics(config.metrics_port)
+        path, mode = config.trace_file, config.cache
+        self._traces = TraceWriter(path, max_mb=config.trace_max_mb, texts=config.trace_texts) if path else None
+        self._cache = (
+            ReplyCache(config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None
+        )
 
     def __repr__(self) -> str:
         return f"RouteService(pool={self._pool.name!r}, candidates={len(self._pool.candidates)})"
@@ -105,6 +119,8 @@ class RouteService:
         for client in self._candidates.values():
             client.close()
         await self._endpoints.aclose()
+        if not self._owns_books:
+            return
         self.metrics.close()
         if self._cache:
             await self._cache.aclose()

@@ -47,10 +47,13 @@ class Prepared:
     key: str
     """The name of the API key that asked."""
     model: ServedModel
+    router: Router
+    """The one that its prompt was made for, whatever the server has by the time it is answered."""
     question: str
     messages: Sequence[Mapping[str, str]]
     """The prompt; empty for a candidate alone."""
-    prompt_tokens: int
+    prompt_ids: Sequence[int]
+    """[prompt_length], the same encoded."""
     policy: Policy
     max_tokens: int | None
     stop: Sequence[str]
@@ -88,17 +91,22 @@ class Answering:
     """Answers requests with one router.
 
     Attributes:
+        router: answers requests from now on; those that were prepared before keep theirs.
         models: what may be asked.
         places: how many are worked on, and wait.
         spend: what each key has spent today.
     """
 
     def __init__(self, router: Router, options: ServingOptions) -> None:
-        self.router, self._options = router, options
-        self.models = ServedModels(router.settings, router.pool)
+        self._options = options
+        self.change_router(router)
         self.places = Places(options.max_concurrent, options.max_waiting)
         self.spend = DailySpend(options.spend_per_day_usd)
         self._failed_at: float | None = None
+
+    def change_router(self, router: Router) -> None:
+        """Answer with another one, which has the same policy."""
+        self.router, self.models = router, ServedModels(router.settings, router.pool)
 
     @property
     def is_ready(self) -> bool:
@@ -114,13 +122,13 @@ class Answering:
         router, model = self.router, self.models.find(asked.model)
         question = safe_question(asked.messages, router.tokenizer)
         messages: list[dict[str, str]] = []
-        prompt_tokens = 0
+        prompt_ids: list[int] = []
         if model.samples:
             weight = model.cost_weight
             deal, template = router.settings.deal(), router.settings.template
             messages = render_messages(template, router.pool, question, deal=deal, cost_weight=weight)
-            prompt_tokens = len(encode_prompt(router.tokenizer, messages))
-            self._check_length(prompt_tokens)
+            prompt_ids = encode_prompt(router.tokenizer, messages)
+            self._check_length(len(prompt_ids))
         policy = self._policy(asked, model)
         try:
             self.spend.check(key)
@@ -132,9 +140,10 @@ class Answering:
             id=f"chatcmpl-{uuid4().hex}",
             key=key,
             model=model,
+            router=router,
             question=question,
             messages=messages,
-            prompt_tokens=prompt_tokens,
+            prompt_ids=prompt_ids,
             policy=policy,
             max_tokens=asked.max_completion_tokens,
             stop=asked.stop,
@@ -217,7 +226,7 @@ class Answering:
     # ------------------------------------------------------------ answers
 
     async def _answer(self, asked: Prepared, tell: Listener, started: float) -> Outcome:
-        router = self.router
+        router = asked.router
         policy = LivePolicy(
             asked.policy, max_tokens=asked.max_tokens, reserve=min(router.limits.last_turn_reserve, _most(asked))
         )
@@ -229,7 +238,7 @@ class Answering:
             trajectory = Trajectory([], turns.turns, Status.LENGTH)
         if trajectory.status is Status.ABORTED:
             raise RuntimeError("the engine gave the trajectory up")
-        prompt_tokens, completion_tokens = asked.prompt_tokens, policy.tokens
+        prompt_tokens, completion_tokens = len(asked.prompt_ids), policy.tokens
         reasoning = reasoning_of(trajectory)
         if asked.model.candidate is not None:
             (route,) = routes.ended
@@ -252,14 +261,20 @@ class Answering:
     async def _trajectory(
         self, asked: Prepared, policy: LivePolicy, routes: LiveRoutes, turns: LiveTurns
     ) -> Trajectory:
-        router, model, deal = self.router, asked.model, self.router.settings.deal()
+        router, model, deal = asked.router, asked.model, asked.router.settings.deal()
         if model.candidate is not None:
             route = await routes.route(model.candidate, asked.question, trajectory_id=asked.id)
             return trajectory_of([route], None if route.failed else route.reply)
         assert model.contender is not None
         if model.name == ROUTER:
             return await router.roll_out(
-                asked.messages, request_id=asked.id, deal=deal, watch=turns.watch, policy=policy, routes=routes
+                asked.messages,
+                prompt_ids=asked.prompt_ids,
+                request_id=asked.id,
+                deal=deal,
+                watch=turns.watch,
+                policy=policy,
+                routes=routes,
             )
         policy.told = None  # what is written for the policy would be missing between its own tokens
         seat = Seat(router.seen_through(policy=policy, routes=routes), model.cost_weight, router.settings.options.seed)
