@@ -44,6 +44,26 @@ class _Outcome:
     host: str = ""  # of the endpoint asked last; "" if none was
 
 
+@dataclass(frozen=True)
+class _Books:
+    """What is written down of all routes; a service may leave it to another."""
+
+    ledger: Ledger
+    metrics: RouteMetrics
+    traces: TraceWriter | None
+    cache: ReplyCache | None
+
+
+def _open_books(config: RoutingConfig) -> _Books:
+    path, mode = config.trace_file, config.cache
+    return _Books(
+        ledger=Ledger((), config.budget_usd),
+        metrics=RouteMetrics(config.metrics_port),
+        traces=TraceWriter(path, max_mb=config.trace_max_mb, texts=config.trace_texts) if path else None,
+        cache=ReplyCache(config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None,
+    )
+
+
 class RouteService:
     """Dispatches routes to the candidates of a pool; satisfies `rollout.policy.Dispatcher`.
 
@@ -76,28 +96,17 @@ class RouteService:
         self._stop_when_refused = stop_when_refused
         self._endpoints = EndpointClients(pool, self._config)  # first: it may raise, and holds nothing open yet
         self._owns_books = predecessor is None
-        if predecessor is None:
-            self._open_books()
-        else:
-            self.ledger, self.metrics = predecessor.ledger, predecessor.metrics
-            self._traces, self._cache = predecessor._traces, predecessor._cache
-            self.ledger.open_accounts(pool.names)
+        self._books = _open_books(self._config) if predecessor is None else predecessor._books
+        self.ledger: Ledger = self._books.ledger
+        self.ledger.open_accounts(pool.names)
+        self.metrics: RouteMetrics = self._books.metrics
+        self._cache, self._traces = self._books.cache, self._books.traces
         self._candidates = {
             candidate.name: CandidateClient(candidate, self._endpoints, self._config, self.ledger, self.metrics)
             for candidate in pool.candidates
         }
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._closed = False
-
-    def _open_books(self) -> None:
-        config = self._config
-        self.ledger = Ledger(self._pool.names, config.budget_usd)
-        self.metrics = RouteMetrics(config.metrics_port)
-        path, mode = config.trace_file, config.cache
-        self._traces = TraceWriter(path, max_mb=config.trace_max_mb, texts=config.trace_texts) if path else None
-        self._cache = (
-            ReplyCache(config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None
-        )
 
     def __repr__(self) -> str:
         return f"RouteService(pool={self._pool.name!r}, candidates={len(self._pool.candidates)})"

@@ -22,7 +22,7 @@ from router_r1.methods.in_loop import PosedQuestion
 from router_r1.methods.method import trajectory_of
 from router_r1.prompts import render_messages
 from router_r1.protocol import Route, Status, Trajectory
-from router_r1.rollout.policy import AdjustablePolicy, Policy
+from router_r1.rollout.policy import AdjustablePolicy, MortalPolicy, Policy
 from router_r1.rollout.sampling import RepeatableSampling, Sampling
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.router import Router
@@ -109,9 +109,16 @@ class Answering:
         self.router, self.models = router, ServedModels(router.settings, router.pool)
 
     @property
+    def is_alive(self) -> bool:
+        """False once the policy's engine is dead."""
+        policy = self.router.policy
+        return not isinstance(policy, MortalPolicy) or policy.is_alive
+
+    @property
     def is_ready(self) -> bool:
         """False for some seconds after the policy's back end failed, unless it has answered since."""
-        return self._failed_at is None or time.monotonic() - self._failed_at > _RECOVERY_S
+        has_recovered = self._failed_at is None or time.monotonic() - self._failed_at > _RECOVERY_S
+        return has_recovered and self.is_alive
 
     def prepare(self, asked: ChatRequest, key: str) -> Prepared:
         """Check everything that can be checked without asking anybody.
