@@ -96,7 +96,7 @@ class RouteService:
         self._stop_when_refused = stop_when_refused
         self._endpoints = EndpointClients(pool, self._config)  # first: it may raise, and holds nothing open yet
         self._owns_books = predecessor is None
-        self._books = _open_books(self._config) if predecessor is None else predecessor._books
+        self._books: _Books = _open_books(self._config) if predecessor is None else predecessor._books
         self.ledger: Ledger = self._books.ledger
         self.ledger.open_accounts(pool.names)
         self.metrics: RouteMetrics = self._books.metrics

@@ -59,20 +59,19 @@ def app(args: Mapping[str, str]) -> Any:
     def build() -> Replica:
         return Replica(serving, options)
 
-    @serve.deployment(
+    class RouterR1:
+        async def check_health(self) -> None:
+            """Ray Serve replaces a replica for which this raises three times in a row."""
+            self.app.check_health()  # type: ignore[attr-defined]  # Ray Serve's own attribute: what `build` made
+
+    deployed = serve.deployment(
         name="router-r1",
         num_replicas=replicas,
         ray_actor_options=resources,
         max_ongoing_requests=serving.max_concurrent + serving.max_waiting + _MORE_AT_A_TIME,
         graceful_shutdown_timeout_s=serving.drain_s,
     )
-    @serve.ingress(build)
-    class RouterR1:
-        async def check_health(self) -> None:
-            """Ray Serve replaces a replica for which this raises three times in a row."""
-            self.app.check_health()  # type: ignore[attr-defined]  # Ray Serve's own attribute: what `build` made
-
-    return RouterR1.bind()
+    return deployed(serve.ingress(build)(RouterR1)).bind()
 
 
 class Replica:
