@@ -5,7 +5,7 @@ Invariants:
 - no more of a body is kept than the bound allows, whatever its headers say;
 - work for a client is cancelled as soon as the client has closed the connection, and has ended when this returns;
 - what a reader has not yet taken is joined, so that a slow one costs at most the text of its own trajectory;
-- only texts are held back, never for longer than it takes to send one of every stream: no route, and no end.
+- only texts are held back, and only for as long as it takes to send one of every other stream: no route, and no end.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ async def events_of(answering: Answering, asked: Prepared) -> AsyncGenerator[Eve
     working = asyncio.create_task(answering.answer(asked, unread.put))
     working.add_done_callback(lambda _: unread.close())
     try:
-        while (event := await unread.take(answering.places.held / TEXTS_PER_S)) is not None:
+        while (event := await unread.take((answering.places.held - 1) / TEXTS_PER_S)) is not None:
             yield event
         yield await working
     finally:
