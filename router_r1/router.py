@@ -123,6 +123,12 @@ class Router:
         router.policy, router.routes = policy, cast("RouteService", routes)
         return router
 
+    def with_candidates(self, pool: RoutingPool, routes: RouteService) -> Router:
+        """The same policy with other candidates. Closing it is up to the original, closing `routes` to the caller."""
+        router = copy.copy(self)
+        router.pool, router.routes, router.settings = pool, routes, replace(self.settings, pool=pool)
+        return router
+
     def ask(
         self, question: str, *, deal: Deal | None = None, watch: Callable[[Turn], None] | None = None
     ) -> Trajectory:
@@ -140,6 +146,7 @@ class Router:
         messages: Sequence[Mapping[str, str]],
         *,
         request_id: str,
+        prompt_ids: Sequence[int] | None = None,
         deal: Deal | None = None,
         watch: Callable[[Turn], None] | None = None,
         policy: Policy | None = None,
@@ -149,13 +156,14 @@ class Router:
         """Answer a question whose prompt, which offers the candidates of `deal`, is rendered already; as `answer`.
 
         Args:
+            prompt_ids: [prompt_length], the messages encoded, if they are already.
             policy: what generates the turns instead, made around `self.policy`.
             routes: what asks the candidates instead, made around `self.routes`.
             max_turns: searches that get an observation, if not those of the settings.
         """
         limits = self.limits if max_turns is None else replace(self.limits, max_turns=max_turns)
         return await run_trajectory(
-            encode_prompt(self.tokenizer, messages),
+            prompt_ids or encode_prompt(self.tokenizer, messages),
             policy=policy or self.policy,
             dispatcher=routes or self.routes,
             pool=self.pool,

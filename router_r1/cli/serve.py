@@ -40,7 +40,8 @@ def serve(
     """Serve a router to programs that speak OpenAI's chat completions API.
 
     Without an option it serves the policy of the newest run with its pool or, before any run, the tiny policy that
-    comes with the project with its simulated pool. SIGTERM or Ctrl-C ends it in good order, with exit code 0.
+    comes with the project with its simulated pool. SIGTERM or Ctrl-C ends it in good order, with exit code 0; at SIGHUP
+    the pool file is read again.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def serve(
         split = read_split(serving.split) if serving.split else None
         sock = bind(serving.host, serving.port)
         try:
-            with _ended_by_sigterm(), open_store(serving) as store:
+            with _signals_before_it_is_ready(), open_store(serving) as store:
                 more = more_methods(serving, settings.pool, seed=settings.options.seed)
                 ServedModels(settings, settings.pool, more=more, split=split)  # refused now, if it is
                 asyncio.run(_serve(settings, serving, keys, sock, store, more, check_candidates=not skip_preflight))
@@ -79,13 +80,18 @@ def serve(
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _signals_before_it_is_ready() -> Iterator[None]:
+    """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped. SIGHUP is
+    nothing: the pool has just been read."""
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: None),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _serve(
@@ -103,6 +109,7 @@ async def _serve(
     from router_r1.serving.app import Application
     from router_r1.serving.observing import access_logger
     from router_r1.serving.process import Server
+    from router_r1.serving.reloading import pool_reloading
 
     port = sock.getsockname()[1]
     if serving.port_file:
@@ -118,6 +125,8 @@ async def _serve(
     async with open_router(settings, check_candidates=check_candidates) as router:
         app = Application(router, serving, keys, access_logger(serving.access_log), store, more)
         try:
-            await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])
+            async with pool_reloading(app.answering, check_candidates=check_candidates) as reloading:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.ask)
+                await Server(app, drain_s=serving.drain_s, on_ready=on_ready).serve(sockets=[sock])
         finally:
             app.close()

@@ -72,6 +72,16 @@ class AdjustablePolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class MortalPolicy(Policy, Protocol):
+    """A policy whose engine may die for good."""
+
+    @property
+    def is_alive(self) -> bool:
+        """False once it will never answer again."""
+        ...
+
+
 class Dispatcher(Protocol):
     """Answers routes: `routing.RouteService`, or a handle to one in another process."""
 

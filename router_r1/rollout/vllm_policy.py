@@ -1,6 +1,6 @@
 """Policy back end: vLLM in this process's own engine, on GPUs or without.
 
-Errors of the engine (`EngineDeadError`, refused requests) propagate to whoever awaits the trajectory.
+A request that the engine refuses raises vLLM's own error; an engine that fails, or is dead, a RuntimeError.
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class VllmPolicy:
         """Longest sequence, prompt included, in tokens."""
         return int(self._shared.engine.model_config.max_model_len)
 
+    @property
+    def is_alive(self) -> bool:
+        """See `MortalPolicy.is_alive`."""
+        return not self._shared.engine.errored
+
     def with_sampling(self, sampling: Sampling) -> VllmPolicy:
         """See `AdjustablePolicy.with_sampling`."""
         policy = VllmPolicy(self._shared.engine, sampling)
@@ -63,7 +68,7 @@ class VllmPolicy:
         """See `Policy.generate`. Cancelling it aborts the request in the engine.
 
         Raises:
-            RuntimeError: the engine ended the request in a way that is neither stop, length nor abort.
+            RuntimeError: the engine ended the request in a way that is neither stop, length nor abort, or failed.
         """
         return await self._generate(token_ids, max_tokens, stop, request_id, told=None)
 
@@ -89,6 +94,7 @@ class VllmPolicy:
     ) -> Generation:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         params = SamplingParams(
             temperature=self.sampling.temperature,
@@ -105,16 +111,19 @@ class VllmPolicy:
         ids: list[int] = []
         logprobs: list[float] = []
         ended: str | None = "nothing at all"
-        async for output in self._shared.engine.generate({"prompt_token_ids": list(token_ids)}, params, request_id):
-            piece = output.outputs[0]
-            ended, new = piece.finish_reason, list(piece.token_ids)
-            if not new:
-                continue
-            ids += new
-            if piece.logprobs is not None:
-                logprobs += [step[token].logprob for step, token in zip(piece.logprobs, new, strict=True)]
-            if told:
-                told(new)
+        try:
+            async for output in self._shared.engine.generate({"prompt_token_ids": list(token_ids)}, params, request_id):
+                piece = output.outputs[0]
+                ended, new = piece.finish_reason, list(piece.token_ids)
+                if not new:
+                    continue
+                ids += new
+                if piece.logprobs is not None:
+                    logprobs += [step[token].logprob for step, token in zip(piece.logprobs, new, strict=True)]
+                if told:
+                    told(new)
+        except (EngineDeadError, EngineGenerateError) as fault:
+            raise RuntimeError(f"{request_id}: the engine failed: {fault}") from fault
         if ended not in _FINISHES:
             raise RuntimeError(f"{request_id}: the engine ended a generation by {ended!r}")
         return Generation(ids, _FINISHES[ended], logprobs)

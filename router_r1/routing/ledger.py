@@ -56,6 +56,11 @@ class Ledger:
         self.budget_usd = None if budget_usd is None else Decimal(repr(budget_usd))
         self._spent = Decimal(0)
 
+    def open_accounts(self, names: Iterable[str]) -> None:
+        """Have an account for each; those that are there go on."""
+        for name in names:
+            self.accounts.setdefault(name, Account())
+
     @property
     def spent_usd(self) -> Decimal:
         """Everything that was charged so far."""

@@ -44,6 +44,26 @@ class _Outcome:
     host: str = ""  # of the endpoint asked last; "" if none was
 
 
+@dataclass(frozen=True)
+class _Books:
+    """What is written down of all routes; a service may leave it to another."""
+
+    ledger: Ledger
+    metrics: RouteMetrics
+    traces: TraceWriter | None
+    cache: ReplyCache | None
+
+
+def _open_books(config: RoutingConfig) -> _Books:
+    path, mode = config.trace_file, config.cache
+    return _Books(
+        ledger=Ledger((), config.budget_usd),
+        metrics=RouteMetrics(config.metrics_port),
+        traces=TraceWriter(path, max_mb=config.trace_max_mb, texts=config.trace_texts) if path else None,
+        cache=ReplyCache(config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None,
+    )
+
+
 class RouteService:
     """Dispatches routes to the candidates of a pool; satisfies `rollout.policy.Dispatcher`.
 
@@ -53,6 +73,8 @@ class RouteService:
 
     Args:
         stop_when_refused: a key or a model that is refused for good raises `CandidateRefused`; else it fails routes.
+        predecessor: an open service whose books go on here: ledger, metrics, cache and trace. It closes them, so it is
+            to be closed after this one. Limits and breakers are each service's own.
 
     Raises:
         ConfigError: a candidate's adapter cannot be used.
@@ -63,25 +85,26 @@ class RouteService:
     """
 
     def __init__(
-        self, pool: RoutingPool, *, config: RoutingConfig | None = None, stop_when_refused: bool = False
+        self,
+        pool: RoutingPool,
+        *,
+        config: RoutingConfig | None = None,
+        stop_when_refused: bool = False,
+        predecessor: RouteService | None = None,
     ) -> None:
         self._pool, self._config = pool, config or RoutingConfig()
         self._stop_when_refused = stop_when_refused
         self._endpoints = EndpointClients(pool, self._config)  # first: it may raise, and holds nothing open yet
-        self.ledger = Ledger(pool.names, self._config.budget_usd)
-        self.metrics = RouteMetrics(self._config.metrics_port)
+        self._owns_books = predecessor is None
+        self._books: _Books = _open_books(self._config) if predecessor is None else predecessor._books
+        self.ledger: Ledger = self._books.ledger
+        self.ledger.open_accounts(pool.names)
+        self.metrics: RouteMetrics = self._books.metrics
+        self._cache, self._traces = self._books.cache, self._books.traces
         self._candidates = {
             candidate.name: CandidateClient(candidate, self._endpoints, self._config, self.ledger, self.metrics)
             for candidate in pool.candidates
         }
-        path = self._config.trace_file
-        self._traces = (
-            TraceWriter(path, max_mb=self._config.trace_max_mb, texts=self._config.trace_texts) if path else None
-        )
-        mode = self._config.cache
-        self._cache = (
-            ReplyCache(self._config.cache_file, reads="read" in mode, writes="write" in mode) if mode != "off" else None
-        )
         self._flights: SingleFlight[_Outcome] = SingleFlight()
         self._closed = False
 
@@ -105,6 +128,8 @@ class RouteService:
         for client in self._candidates.values():
             client.close()
         await self._endpoints.aclose()
+        if not self._owns_books:
+            return
         self.metrics.close()
         if self._cache:
             await self._cache.aclose()

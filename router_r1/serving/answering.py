@@ -24,7 +24,7 @@ from router_r1.pool import offered
 from router_r1.prompts import render_messages
 from router_r1.protocol import Route, Status, Trajectory
 from router_r1.rewards.format import check_format
-from router_r1.rollout.policy import AdjustablePolicy, Policy
+from router_r1.rollout.policy import AdjustablePolicy, MortalPolicy, Policy
 from router_r1.rollout.sampling import RepeatableSampling, Sampling
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.router import Router
@@ -52,10 +52,13 @@ class Prepared:
     key: str
     """The name of the API key that asked."""
     model: ServedModel
+    router: Router
+    """The one that its prompt was made for, whatever the server has by the time it is answered."""
     question: str
     messages: Sequence[Mapping[str, str]]
     """The prompt; empty for a candidate alone."""
-    prompt_tokens: int
+    prompt_ids: Sequence[int]
+    """[prompt_length], the same encoded."""
     policy: Policy
     max_tokens: int | None
     stop: Sequence[str]
@@ -104,6 +107,7 @@ class Answering:
         more: methods beyond those that need no scores.
 
     Attributes:
+        router: answers requests from now on; those that were prepared before keep theirs.
         models: what may be asked.
         places: how many are worked on, and wait.
         spend: what each key has spent today.
@@ -113,17 +117,33 @@ class Answering:
     """
 
     def __init__(self, router: Router, options: ServingOptions, more: MoreMethods = NO_MORE) -> None:
-        self.router, self._options, self._more = router, options, more
-        split = read_split(options.split) if options.split else None
-        self.models = ServedModels(router.settings, router.pool, more=more, split=split)
+        self._options, self._more = options, more
+        self._split = read_split(options.split) if options.split else None
+        self.change_router(router)
         self.places = Places(options.max_concurrent, options.max_waiting)
         self.spend = DailySpend(options.spend_per_day_usd)
         self._failed_at: float | None = None
 
+    def change_router(self, router: Router) -> None:
+        """Answer with another one, which has the same policy.
+
+        Raises:
+            ConfigError: as `ServedModels`; nothing is changed.
+        """
+        self.models = ServedModels(router.settings, router.pool, more=self._more, split=self._split)
+        self.router = router
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the policy's engine is dead."""
+        policy = self.router.policy
+        return not isinstance(policy, MortalPolicy) or policy.is_alive
+
     @property
     def is_ready(self) -> bool:
         """False for some seconds after the policy's back end failed, unless it has answered since."""
-        return self._failed_at is None or time.monotonic() - self._failed_at > _RECOVERY_S
+        has_recovered = self._failed_at is None or time.monotonic() - self._failed_at > _RECOVERY_S
+        return has_recovered and self.is_alive
 
     def prepare(self, asked: ChatRequest, key: str) -> Prepared:
         """Check everything that can be checked without asking anybody.
@@ -135,13 +155,13 @@ class Answering:
         model = self.models.find(asked.model, who=_who(asked, key, id))
         question = safe_question(asked.messages, router.tokenizer)
         messages: list[dict[str, str]] = []
-        prompt_tokens = 0
+        prompt_ids: list[int] = []
         if model.samples:
             weight = model.cost_weight
             deal, template = router.settings.deal(), router.settings.template
             messages = render_messages(template, router.pool, question, deal=deal, cost_weight=weight)
-            prompt_tokens = len(encode_prompt(router.tokenizer, messages))
-            self._check_length(prompt_tokens)
+            prompt_ids = encode_prompt(router.tokenizer, messages)
+            self._check_length(len(prompt_ids))
         policy = self._policy(asked, model)
         try:
             self.spend.check(key)
@@ -153,9 +173,10 @@ class Answering:
             id=id,
             key=key,
             model=model,
+            router=router,
             question=question,
             messages=messages,
-            prompt_tokens=prompt_tokens,
+            prompt_ids=prompt_ids,
             policy=policy,
             max_tokens=asked.max_completion_tokens,
             stop=asked.stop,
@@ -239,7 +260,7 @@ class Answering:
     # ------------------------------------------------------------ answers
 
     async def _answer(self, asked: Prepared, tell: Listener, started: float) -> Outcome:
-        router = self.router
+        router = asked.router
         policy = LivePolicy(
             asked.policy, max_tokens=asked.max_tokens, reserve=min(router.limits.last_turn_reserve, _most(asked))
         )
@@ -251,7 +272,7 @@ class Answering:
             trajectory = Trajectory([], turns.turns, Status.LENGTH)
         if trajectory.status is Status.ABORTED:
             raise RuntimeError("the engine gave the trajectory up")
-        prompt_tokens, completion_tokens = asked.prompt_tokens, policy.tokens
+        prompt_tokens, completion_tokens = len(asked.prompt_ids), policy.tokens
         reasoning = reasoning_of(trajectory)
         if asked.model.candidate is not None:
             (route,) = routes.ended
@@ -276,14 +297,20 @@ class Answering:
     async def _trajectory(
         self, asked: Prepared, policy: LivePolicy, routes: LiveRoutes, turns: LiveTurns
     ) -> Trajectory:
-        router, model, deal = self.router, asked.model, self.router.settings.deal()
+        router, model, deal = asked.router, asked.model, asked.router.settings.deal()
         if model.candidate is not None:
             route = await routes.route(model.candidate, asked.question, trajectory_id=asked.id)
             return trajectory_of([route], None if route.failed else route.reply)
         assert model.contender is not None
         if model.name == ROUTER:
             return await router.roll_out(
-                asked.messages, request_id=asked.id, deal=deal, watch=turns.watch, policy=policy, routes=routes
+                asked.messages,
+                prompt_ids=asked.prompt_ids,
+                request_id=asked.id,
+                deal=deal,
+                watch=turns.watch,
+                policy=policy,
+                routes=routes,
             )
         policy.told = None  # what is written for the policy would be missing between its own tokens
         seat = Seat(

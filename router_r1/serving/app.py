@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from router_r1.router import Router
+from router_r1.serving import openapi
 from router_r1.serving.answering import Answering, Outcome, Prepared
 from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone
 from router_r1.serving.chat_request import read_chat_request
@@ -64,7 +65,7 @@ class Application:
         self._metrics = ServingMetrics(self.answering)
         self._recording = Recording(store, retention_of(options), self._metrics.kept)
         self._started = int(time.time())
-        self.api = FastAPI(title="Router-R1", docs_url=None, redoc_url=None, openapi_url=None)
+        self.api = FastAPI(title="Router-R1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         self._add_routes()
         _answer_errors_in_openai_form(self.api)
         self._observed = Observed(self.api, self._metrics, logger)
@@ -87,6 +88,7 @@ class Application:
         add("/v1/feedback", self._feedback, methods=["POST"], response_model=None)
         add("/v1/models", self._models, methods=["GET"], response_model=None)
         add("/v1/models/{name:path}", self._model, methods=["GET"], response_model=None)
+        add("/openapi.json", self._openapi, methods=["GET"], response_model=None)
         add("/healthz", self._healthz, methods=["GET"], response_model=None)
         add("/readyz", self._readyz, methods=["GET"], response_model=None)
         add("/metrics", self._show_metrics, methods=["GET"], response_model=None)
@@ -140,7 +142,12 @@ class Application:
         self.answering.models.find(name)
         return JSONResponse(self._card(name))
 
+    async def _openapi(self) -> Response:
+        return JSONResponse(openapi.document())
+
     async def _healthz(self) -> Response:
+        if not self.answering.is_alive:
+            return PlainTextResponse("the policy's engine is dead: start the server anew\n", status_code=503)
         return PlainTextResponse("ok\n")
 
     async def _readyz(self) -> Response:

@@ -77,8 +77,8 @@ class ChatRequest(_Part):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-# Labels of a request, for dashboards and caches of the provider: they change no answer.
-_LABELS = ("metadata", "store", "service_tier", "prompt_cache_key")
+LABELS = ("metadata", "store", "service_tier", "prompt_cache_key")
+"""Labels of a request, for dashboards and caches of the provider: they change no answer."""
 
 # Parameters that cannot be honoured, with the values that ask for nothing.
 _NEUTRAL: Mapping[str, tuple[object, ...]] = {
@@ -111,7 +111,7 @@ def read_chat_request(body: bytes) -> ChatRequest:
         ApiError: 400; it is no JSON object in UTF-8, a parameter is wrong, or cannot be honoured.
     """
     given = json_object(body)
-    given = {name: value for name, value in given.items() if value is not None and name not in _LABELS}
+    given = {name: value for name, value in given.items() if value is not None and name not in LABELS}
     for name, neutral in _NEUTRAL.items():
         value = given.pop(name, None)
         if value is not None and not any(type(value) is type(same) and value == same for same in _as_sent(neutral)):

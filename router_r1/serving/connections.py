@@ -4,7 +4,8 @@ Invariants:
 
 - no more of a body is kept than the bound allows, whatever its headers say;
 - work for a client is cancelled as soon as the client has closed the connection, and has ended when this returns;
-- what a reader has not yet taken is joined, so that a slow one costs at most the text of its own trajectory.
+- what a reader has not yet taken is joined, so that a slow one costs at most the text of its own trajectory;
+- only texts are held back, and only for as long as it takes to send one of every other stream: no route, and no end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from router_r1.serving.answering import Answering, Outcome, Prepared
 from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone
 from router_r1.serving.chat_response import Chunks, sse
 from router_r1.serving.live import Event, Wrote
+
+TEXTS_PER_S = 2500.0
+"""Of all streams together. A text costs the event loop some 0.2 ms on its way out, however long it is."""
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -91,13 +95,14 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-class _Unread:
+class Unread:
     """The events that a reader has not yet taken; texts that follow each other are one."""
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
-        self._changed = asyncio.Event()
         self._closed = False
+        self._some, self._ripe = asyncio.Event(), asyncio.Event()
+        self._text_due = 0.0  # by the loop's clock
 
     def put(self, event: Event) -> None:
         last = self._events[-1] if self._events else None
@@ -105,34 +110,62 @@ class _Unread:
             self._events[-1] = Wrote(last.text + event.text)
         else:
             self._events.append(event)
-        self._changed.set()
+        self._note()
 
     def close(self) -> None:
         """There will be no more."""
         self._closed = True
-        self._changed.set()
+        self._note()
 
-    async def take(self) -> Event | None:
-        """The next one, as soon as it is there; None at the end."""
-        while not self._events:
-            if self._closed:
-                return None
-            self._changed.clear()
-            await self._changed.wait()
-        return self._events.popleft()
+    async def take(self, pause_s: float = 0.0) -> Event | None:
+        """The next one, as soon as it is there; None at the end.
+
+        Args:
+            pause_s: between two texts with nothing between them: what is written meanwhile joins the second.
+        """
+        await self._some.wait()
+        loop = asyncio.get_running_loop()
+        if not self._ripe.is_set() and loop.time() < self._text_due:
+            try:
+                async with asyncio.timeout_at(self._text_due):
+                    await self._ripe.wait()
+            except TimeoutError:
+                pass
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self._note()
+        if isinstance(event, Wrote):
+            self._text_due = loop.time() + pause_s
+        return event
+
+    def _note(self) -> None:
+        """Wake the reader if there is something for it: anything, or anything but a text that may still grow."""
+        some = self._closed or bool(self._events)
+        _set(self._some, some)
+        _set(self._ripe, some and (self._closed or len(self._events) > 1 or not isinstance(self._events[0], Wrote)))
+
+
+def _set(flag: asyncio.Event, value: bool) -> None:
+    if value:
+        flag.set()
+    else:
+        flag.clear()
 
 
 async def events_of(answering: Answering, asked: Prepared) -> AsyncGenerator[Event | Outcome, None]:
     """What happens while a request is answered, and at last its outcome. Closing it cancels the trajectory.
 
+    Where many streams are written at once, a text holds the tokens of some time: what all texts cost is bounded.
+
     Raises:
         ApiError: as `Answering.answer`.
     """
-    unread = _Unread()
+    unread = Unread()
     working = asyncio.create_task(answering.answer(asked, unread.put))
     working.add_done_callback(lambda _: unread.close())
     try:
-        while (event := await unread.take()) is not None:
+        while (event := await unread.take((answering.places.held - 1) / TEXTS_PER_S)) is not None:
             yield event
         yield await working
     finally:

@@ -22,7 +22,7 @@ from router_r1.serving.connections import Receive, Send, notes_of
 from router_r1.serving.models import ServedModel
 
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8)
-_PATHS = ("/v1/chat/completions", "/v1/feedback", "/v1/models", "/healthz", "/readyz", "/metrics")
+_PATHS = ("/v1/chat/completions", "/v1/feedback", "/v1/models", "/openapi.json", "/healthz", "/readyz", "/metrics")
 
 
 class ServingMetrics:

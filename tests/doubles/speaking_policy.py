@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+from router_r1.rollout.backends import OpenPolicy
+from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.policy import Generation
 from router_r1.rollout.sampling import Sampling
 
@@ -70,3 +74,10 @@ class SpeakingPolicy:
         finally:
             own.running -= 1
         return Generation(ids[:max_tokens], "stop" if len(ids) <= max_tokens else "length")
+
+
+@asynccontextmanager
+async def open_telling_process(model_path: str) -> AsyncIterator[OpenPolicy]:
+    """A back end whose answer is the process that it runs in."""
+    said = f"<think> x </think> <answer> process {os.getpid()} </answer>"
+    yield OpenPolicy(SpeakingPolicy(load_tokenizer(model_path), lambda context: said), model_path, 4096)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -130,13 +131,15 @@ def serve(tokenizer: Any, simulated_pool: str) -> Callable[..., Any]:
         *,
         keys: dict[str, bytes] | None = None,
         candidates: str | None = None,
+        pool_path: Path | None = None,
         routing: dict[str, Any] | None = None,
         policy: Any = None,
         more: MoreMethods = NO_MORE,
         **options: Any,
     ) -> AsyncIterator[Served]:
-        settings = make_settings(RouterOptions(model_path=str(SHIPPED_POLICY), pool="sim", template="tiny"))
-        pool = load_pool(pool_file("sim"), base_url=candidates or simulated_pool)
+        named = str(pool_path or "sim")
+        settings = make_settings(RouterOptions(model_path=str(SHIPPED_POLICY), pool=named, template="tiny"))
+        pool = load_pool(pool_file(named), base_url=candidates or (None if pool_path else simulated_pool))
         policy = policy or SpeakingPolicy(tokenizer, say)
         log = io.StringIO()
         logger = logging.Logger("test", logging.INFO)

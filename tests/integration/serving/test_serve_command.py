@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -88,20 +90,39 @@ def test_the_policy_of_the_newest_run_is_served_if_there_is_one(tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path) -> Iterator[tuple[subprocess.Popen, str]]:
-    port_file, log = tmp_path / "port", (tmp_path / "log").open("w+")
-    command = [sys.executable, "-m", "router_r1", "serve", "--port", "0", "--port-file", str(port_file)]
+def starting(tmp_path) -> Iterator[subprocess.Popen]:
+    """A server that has only just been started; `port` and `log` are in the test's folder."""
+    command = [sys.executable, "-m", "router_r1", "serve", "--port", "0", "--port-file", str(tmp_path / "port")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
     try:
-        while not port_file.exists():  # the test's own time limit ends this
-            assert process.poll() is None, Path(log.name).read_text()[-2000:]
-            time.sleep(0.1)
-        yield process, f"http://127.0.0.1:{int(port_file.read_text())}/v1"
+        yield process
     finally:
         process.kill()
         process.wait()
-        log.close()
+
+
+@pytest.fixture
+def server(starting, tmp_path) -> tuple[subprocess.Popen, str]:
+    """One that is ready, and where."""
+    wait_for(starting, (tmp_path / "port").exists, tmp_path / "log")
+    return starting, f"http://127.0.0.1:{int((tmp_path / 'port').read_text())}/v1"
+
+
+def wait_for(process: subprocess.Popen, condition: Callable[[], object], log: Path) -> None:
+    while not condition():  # the test's own time limit ends this
+        assert process.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.05)
+
+
+def children_of(process: subprocess.Popen) -> list[Any]:
+    psutil = pytest.importorskip("psutil")
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def are_gone(processes: list[Any]) -> bool:
+    return not any(process.is_running() and process.status() != "zombie" for process in processes)
 
 
 @pytest.mark.slow
@@ -127,3 +148,35 @@ def test_without_an_argument_the_tiny_policy_answers_streams_samples_and_ends_wi
     assert any(other != first for other in others)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how_many", [1, 2], ids=["the pool server runs", "the engine starts"])
+def test_sigterm_before_it_is_ready_ends_it_and_whatever_it_has_started(starting, tmp_path, how_many):
+    wait_for(starting, lambda: len(children_of(starting)) >= how_many, tmp_path / "log")
+    children = children_of(starting)
+    starting.send_signal(signal.SIGTERM)
+    assert starting.wait(60) in (130, -signal.SIGINT)  # the second: by Python itself, where it was importing something
+    assert are_gone(children)
+    assert not (tmp_path / "port").exists()
+
+
+@pytest.mark.slow
+def test_when_the_engine_is_killed_requests_get_502_and_the_server_says_that_it_is_dead(server, tmp_path):
+    process, url = server
+    client = openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=120)
+    asked = {"model": "router-r1", "messages": [{"role": "user", "content": QUESTION}]}
+    client.chat.completions.create(**asked)
+    (engine,) = [child for child in children_of(process) if "EngineCore" in " ".join([child.name(), *child.cmdline()])]
+    engine.kill()
+    engine.wait(60)
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.chat.completions.create(**asked)
+    assert (caught.value.status_code, caught.value.code) == (502, "policy_failed")
+    address = url.removesuffix("/v1")
+    assert [httpx.get(f"{address}/{path}").status_code for path in ("readyz", "healthz")] == [503, 503]
+    assert client.chat.completions.create(**(asked | {"model": "candidate:Newton-8B"})).choices[0].message.content
+    left = children_of(process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0
+    assert are_gone(left)
