@@ -58,6 +58,21 @@ class ServedModels:
         """All of them, at the server's own cost weight."""
         return [*self._contenders, *(f"{_CANDIDATE}{name}" for name in self._pool.names)]
 
+    @property
+    def candidates(self) -> list[str]:
+        """The names of the pool."""
+        return list(self._pool.names)
+
+    @property
+    def cost_weight(self) -> float:
+        """The server's own."""
+        return self._settings.cost_weight
+
+    def follows_cost(self, name: str) -> bool:
+        """Whether one of `names` may be asked at another cost weight."""
+        contender = self._contenders.get(name)
+        return contender is not None and contender.follows_cost(told=self._settings.template.tells_cost_weight)
+
     def find(self, written: str) -> ServedModel:
         """The model that is meant.
 
