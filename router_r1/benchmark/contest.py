@@ -8,9 +8,7 @@ finished.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,14 +33,13 @@ from router_r1.benchmark.runner import (
 )
 from router_r1.candidate_answers import OfferedQuestion, left_to_ask, read_table
 from router_r1.constant_routers import described
-from router_r1.datasets import normalise_question
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
 from router_r1.methods.catalogue import Contender, Seat, contenders
 from router_r1.methods.encoders import WORDS, Encoder, load_encoder
+from router_r1.methods.fitting import digest, fit_routers, that_can_run, training_table
 from router_r1.methods.in_loop import PosedQuestion
-from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import SingleRoundRouter
 from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.pool import offered_names
@@ -122,8 +119,9 @@ class Contest:
         self.settings = settings = make_settings(_with_policy(options))
         check_numbers(settings, n_samples=n_samples, limit=limit)
         self.alphas = tuple(alphas) or (settings.cost_weight if options.cost_weight is None else options.cost_weight,)
-        self.not_run: dict[str, str] = {}
-        self._contenders = self._that_can_run(contenders(methods, settings.pool), methods, scores)
+        self._contenders, self.not_run = that_can_run(
+            contenders(methods, settings.pool), methods, has_scores=scores is not None
+        )
         self.files = list(data) or files_of_run(settings)
         self._limit, self.n_samples = limit, n_samples
         self.questions = self._questions_at(0.0)
@@ -184,22 +182,6 @@ class Contest:
 
     # ------------------------------------------------------------ what is asked of whom
 
-    def _that_can_run(self, named: list[Contender], written: str, scores: Path | ScoreTable | None) -> list[Contender]:
-        """Without those that need a package or scores that are not there; these are told in `not_run`."""
-        found = []
-        for contender in named:
-            if contender.missing:
-                self.not_run[contender.title] = contender.missing
-            elif contender.fits and scores is None:
-                if contender.name in re.split(r"\s*,\s*", written.strip()):
-                    raise ConfigError(_WHERE, "--scores", None, f"is needed: {contender.name} is fitted on scores")
-                self.not_run[contender.title] = "needs --scores FILE"
-            else:
-                found.append(contender)
-        if not found:
-            raise ConfigError(_WHERE, "--methods", written, "leaves nothing to run")
-        return found
-
     def _settings_at(self, alpha: float) -> RouterSettings:
         """With prompts that tell this cost weight, if they tell one."""
         if not self.settings.template.tells_cost_weight:
@@ -222,7 +204,7 @@ class Contest:
                 setting = setting_of(self._settings_at(alpha), questions[alpha], self.n_samples)
                 setting |= {"method": contender.name, "alpha": alpha if follows else None}
                 if contender.fits and self._train is not None:
-                    setting |= {"scores_sha256": _digest(self._train), "encoder": self._encoder}
+                    setting |= {"scores_sha256": digest(self._train), "encoder": self._encoder}
                 done = take_up(folder, setting, resume=resume)
                 entries.append(
                     Entry(contender, alpha if follows else None, questions[alpha], folder, done, self.n_samples)
@@ -243,28 +225,17 @@ class Contest:
         """The scores, without those of the questions that are asked."""
         assert scores is not None
         table = scores if isinstance(scores, ScoreTable) else read_scores(scores)
-        if missing := [name for name in self.settings.pool.names if name not in table.candidates]:
-            remedy = f"is in the pool and has no scores here; there are those of {', '.join(table.candidates)}"
-            raise ConfigError(table.source, "candidate", missing[0], remedy)
-        asked = {normalise_question(question.question.text) for question in self.questions}
-        kept = [row for row, text in enumerate(table.texts) if normalise_question(text) not in asked]
-        if not kept:
-            raise ConfigError(table.source, "question", None, "are all asked here; fit on scores of other questions")
-        return table.rows(kept)
+        asked = (question.question.text for question in self.questions)
+        return training_table(table, self.settings.pool, asked=asked)
 
     def _fit(self) -> dict[str, SingleRoundRouter]:
         """The routers of what is left to do, by name."""
-        needed = {entry.contender.fits: None for entry in self.entries if entry.left and entry.contender.fits}
+        needed = dict.fromkeys(e.contender.fits for e in self.entries if e.left and e.contender.fits)
         if self._train is None or not needed:
             return {}
         asked = [question.question.text for question in self.questions]
         encoder: Encoder = KnownVectors(load_encoder(self._encoder), [*self._train.texts, *asked], vectors_folder())
-        fitted: dict[str, SingleRoundRouter] = {}
-        for name in needed:
-            print(f"fitting {ROUTERS[name].title}", file=sys.stderr)
-            fitted[name] = ROUTERS[name].make()
-            fitted[name].fit(self._train, encoder, seed=self.settings.options.seed)
-        return fitted
+        return fit_routers(needed, self._train, encoder, seed=self.settings.options.seed)
 
     # ------------------------------------------------------------ rolling out
 
@@ -335,10 +306,3 @@ def _with_policy(options: RouterOptions) -> RouterOptions:
         changes |= {"model_path": str(SHIPPED_POLICY), "pool": options.pool or "sim"}
         changes["template"] = options.template or "tiny"
     return options.model_copy(update=changes)
-
-
-def _digest(table: ScoreTable) -> str:
-    digest = hashlib.sha256(repr([table.candidates, table.texts]).encode())
-    for values in (table.score, table.raw_cost, table.offered):
-        digest.update(values.tobytes())
-    return digest.hexdigest()

@@ -12,7 +12,7 @@ from typing import IO, Any, NotRequired, TypedDict
 
 from router_r1.benchmark.questions import PromptedQuestion
 from router_r1.errors import ConfigError
-from router_r1.protocol import Answer, InvalidSearch, NoAction, Search, Trajectory, Turn
+from router_r1.protocol import Action, Answer, InvalidSearch, NoAction, Search, Trajectory, Turn
 from router_r1.rewards.rubric import Reward
 
 _ACTIONS = {Search: "search", InvalidSearch: "invalid_search", Answer: "answer", NoAction: "none"}
@@ -75,10 +75,15 @@ def trajectory_record(trajectory: Trajectory) -> TrajectoryRecord:
     }
 
 
+def action_name(action: Action) -> str:
+    """What a record calls it."""
+    return _ACTIONS[type(action)]
+
+
 def _turn_record(turn: Turn) -> TurnRecord:
     return {
         "text": turn.text,
-        "action": _ACTIONS[type(turn.action)],
+        "action": action_name(turn.action),
         "invalid_reason": turn.invalid_reason,
         "route": asdict(turn.route) if turn.route else None,
         "observation": turn.observation,

@@ -15,7 +15,8 @@ from router_r1.printable import printable
 from router_r1.runs import SETTING_FILE
 
 _OPTIONAL = {
-    **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "transformers", "uvicorn"), "local"),
+    **dict.fromkeys(("datasets", "fastapi", "jinja2", "matplotlib", "pyarrow", "sqlalchemy"), "local"),
+    **dict.fromkeys(("transformers", "uvicorn"), "local"),
     **dict.fromkeys(("ray", "torch", "verl", "vllm"), "cpu"),
     **dict.fromkeys(("safetensors", "scipy", "sklearn", "skops"), "methods"),
 }

@@ -5,8 +5,10 @@ Each names a candidate that the question offers, by the pool's own name.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +25,9 @@ from router_r1.rollout.written_turns import BegunPolicy
 
 if TYPE_CHECKING:
     from router_r1.router import Router
+
+
+_ONE_AT_A_TIME = threading.Lock()  # fitted routers are not made for several threads
 
 
 class Chooser(Protocol):
@@ -77,7 +82,7 @@ class Fitted:
         router: fitted.
         candidates: those it was fitted on, in its order; all of the pool are among them.
         alpha: the cost weight, in [0, 1].
-        questions: what it will be asked, read all at once.
+        questions: of what it will be asked that which is known, read all at once; the rest is read in another thread.
     """
 
     def __init__(
@@ -93,12 +98,16 @@ class Fitted:
         self._utilities = dict(zip(questions, router.utilities(questions, alpha), strict=True)) if questions else {}
 
     async def choose(self, query: str, deal: Deal | None, *, request_id: str) -> Choice:
-        if query not in self._utilities:  # a sub-query, which only the policy knew
-            self._utilities[query] = self._router.utilities([query], self._alpha)[0]
+        if query not in self._utilities:  # a sub-query, which only the policy knew, or a server's question
+            self._utilities[query] = await asyncio.to_thread(self._utility, query)
         there = offered_names(self._pool, deal)
         is_offered = np.array([name in there for name in self._candidates])  # [num_candidates]
         (best,) = chosen(self._utilities[query][None], is_offered[None])
         return Choice(self._candidates[best])
+
+    def _utility(self, query: str) -> np.ndarray:
+        with _ONE_AT_A_TIME:
+            return np.asarray(self._router.utilities([query], self._alpha)[0])
 
 
 class Prompted:
