@@ -21,10 +21,12 @@ from router_r1.pages.configurations import difference
 from router_r1.pages.curves import last_logged_s, new_steps
 from router_r1.pages.folders import Folder, Folders
 from router_r1.pages.static_files import HEADERS, StaticFiles
+from router_r1.pages.trajectories import Chosen, Shelf, Trajectories
 from router_r1.runs import read_run_json
 from router_r1.serving.admission import admit
 from router_r1.serving.keys import Keys
 from router_r1.serving.models import ServedModels
+from router_r1.trajectories import TrajectoryStore
 
 PAGES = ("/trajectories", "/runs", "/compare")
 """Addresses that a page can be opened at, and linked to; `/` is Ask, or without a policy the first of these."""
@@ -40,13 +42,14 @@ class Pages:
         folders: of runs and benchmarks.
         keys: that are asked for; none, and the server is this machine's own.
         models: what may be asked; None where there is no policy.
-        takes_feedback: the server has `/v1/feedback`.
+        store: of the server's trajectories; a server that has one takes feedback, too (`/v1/feedback`).
     """
 
     def __init__(
-        self, folders: Folders, keys: Keys, *, models: ServedModels | None = None, takes_feedback: bool = False
+        self, folders: Folders, keys: Keys, *, models: ServedModels | None = None, store: TrajectoryStore | None = None
     ) -> None:
-        self._folders, self._keys, self._models, self._takes_feedback = folders, keys, models, takes_feedback
+        self._folders, self._keys, self._models = folders, keys, models
+        self._trajectories, self._takes_feedback = Trajectories(folders, store), store is not None
         self._static = StaticFiles()
 
     def add_to(self, api: FastAPI) -> None:
@@ -64,6 +67,8 @@ class Pages:
             "config-difference": self._difference,
             "benchmarks": self._benchmarks,
             "comparison": self._comparison,
+            "trajectories": self._some_trajectories,
+            "trajectory": self._trajectory,
         }
         for name, endpoint in endpoints.items():
             api.add_api_route(
@@ -105,7 +110,8 @@ class Pages:
                 "cost_weight": self._models.cost_weight,
                 "takes_feedback": self._takes_feedback,
             }
-        return _reply({"asking": asking, "candidates": self._candidates()})
+        shelves = self._trajectories.shelves
+        return _reply({"asking": asking, "candidates": self._candidates(), "shelves": shelves})
 
     def _candidates(self) -> list[str]:
         """All that are known, in one order for all pages: the place of each is its colour."""
@@ -129,6 +135,14 @@ class Pages:
         """Of the benchmarks named, or of all."""
         chosen = [self._folders.find(name, "benchmark") for name in dict.fromkeys(of)] if of else None
         return _reply(comparison(self._folders.all("benchmark") if chosen is None else chosen))
+
+    def _some_trajectories(
+        self, shelf: Shelf, chosen: Annotated[Chosen, Depends()], offset: Annotated[int, Query(ge=0, lt=2**31)] = 0
+    ) -> Response:
+        return _reply(self._trajectories.page(shelf, chosen, offset))
+
+    def _trajectory(self, shelf: Shelf, id: str, chosen: Annotated[Chosen, Depends()]) -> Response:
+        return _reply(self._trajectories.one(shelf, id, chosen))
 
 
 def _run(folder: Folder) -> dict[str, Any]:

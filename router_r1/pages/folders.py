@@ -41,7 +41,7 @@ class Folders:
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = tuple(roots)
+        self.roots = tuple(dict.fromkeys(roots))
 
     def all(self, kind: Kind | None = None) -> list[Folder]:
         """Those of a kind, by name."""

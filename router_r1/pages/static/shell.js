@@ -6,9 +6,11 @@ import { learn } from "./candidates.js";
 import { followLinks, useLocation } from "./location.js";
 import { Runs } from "./runs.js";
 import { get, rememberKey } from "./server.js";
+import { Trajectories } from "./trajectories.js";
 
 const PAGES = [
   { path: "/", name: "Ask", page: Ask },
+  { path: "/trajectories", name: "Trajectories", page: Trajectories },
   { path: "/runs", name: "Runs", page: Runs },
   { path: "/compare", name: "Compare", page: Compare },
 ];
