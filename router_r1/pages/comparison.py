@@ -28,9 +28,9 @@ _COLUMNS = {
 def comparison(folders: Sequence[Folder]) -> dict[str, Any]:
     """Columns, and a row for each benchmark or, where there are several cost weights, for each of them.
 
-    A row has `label`, `weight` (or None), `values` by metric, `datasets` (EM by data set), and whether it is `on_front`:
-    no other has as good an EM for as little money. A folder that holds no results yet, or no results of ours, is named
-    in `without_results`.
+    A row has `label`, `weight` (or None), `values` by metric, `datasets` (EM by data set), and whether it is
+    `on_front`: no other has as good an EM for as little money. A folder that holds no results yet, or no results of
+    ours, is named in `without_results`.
     """
     runs: dict[str, Results] = {}
     without: list[str] = []

@@ -1,7 +1,7 @@
 """Trajectories, a page at a time: of the server's own store, and of folders, which are read into a store in memory.
 
-A page names a shelf (`server` or `folders`), conditions and an order; the store does the rest, so that it does not matter
-how many there are.
+A page names a shelf (`server` or `folders`), conditions and an order; the store does the rest, so that it does not
+matter how many there are.
 """
 
 from __future__ import annotations

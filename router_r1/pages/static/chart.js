@@ -132,8 +132,8 @@ export function AreaChart({ title, parts, rows, look, Name, most = null, unit = 
       ${shown.length
         ? html`
             <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${`${title}, at step ${last.step}: ${told}`}>
-              ${parts.map((name, index) => html`<polygon class="area" style=${look(name)} points=${area(index)} />`)}
               <${Axes} x=${x} y=${y} xTicks=${ticks(...xs, 6).filter((t) => x(t) < WIDTH - 60)} yTicks=${ticks(...ys)} xName="step" />
+              ${parts.map((name, index) => html`<polygon class="area" style=${look(name)} points=${area(index)} />`)}
             </svg>
             <ul class="legend">
               ${parts.map((name) => html`<li><${Name} name=${name} /> <b>${short(last.values[name] ?? 0)}${unit}</b></li>`)}

@@ -3,7 +3,7 @@ import { html } from "./ui.js";
 import { short } from "./format.js";
 import { ticks } from "./chart.js";
 
-const WIDTH = 1000, HEIGHT = 420, LEFT = 52, RIGHT = 150, TOP = 16, BOTTOM = 42;
+const WIDTH = 1000, HEIGHT = 420, LEFT = 52, RIGHT = 120, TOP = 16, BOTTOM = 42;
 
 export function Scatter({ rows, marked, onMark }) {
   const costs = rows.map((row) => row.values.raw_cost), ems = rows.map((row) => row.values.em);
@@ -24,7 +24,7 @@ export function Scatter({ rows, marked, onMark }) {
       ${xTicks.map((tick) => html`<text class="tick" x=${x(tick)} y=${HEIGHT - 22} text-anchor="middle">${short(tick)}</text>`)}
       <text class="tick" x=${(WIDTH - RIGHT + LEFT) / 2} y=${HEIGHT - 4} text-anchor="middle">raw cost per question (micro-USD of output, root scale)</text>
       <path class="front" d=${path ? `${path}H${x(most).toFixed(1)}` : ""} />
-      ${rows.map((row) => html`
+      ${[...rows.filter((row) => !row.on_front), ...front].map((row) => html`
         <circle key=${row.name} class=${`point ${row.on_front ? "best" : ""} ${row.name === marked ? "marked" : ""}`} r=${row.name === marked ? 8 : 6}
           cx=${x(row.values.raw_cost)} cy=${y(row.values.em)} onMouseEnter=${() => onMark(row.name)} onMouseLeave=${() => onMark(null)}>
           <title>${`${row.name}: EM ${row.values.em.toFixed(3)}, raw cost ${short(row.values.raw_cost)}`}</title>

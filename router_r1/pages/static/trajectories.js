@@ -44,6 +44,7 @@ function List({ about, shelf, conditions, offset }) {
     <h1>Trajectories</h1>
     <${Filters} about=${about} shelf=${shelf} conditions=${conditions} choices=${found?.choices ?? {}} onChange=${change} />
     ${fault && html`<p class="fault" role="alert">${fault.message}</p>`}
+    ${!found && !fault && html`<p class="hint">Reading trajectories …</p>`}
     ${found && html`
       <div class="bar">
         <p role="status"><b>${count(found.total, "trajectory", "trajectories")}</b></p>
@@ -100,9 +101,9 @@ function Pager({ found: { offset, limit, total } }) {
   const last = Math.min(total, offset + limit);
   return html`
     <nav class="pager" aria-label="Pages of the list">
-      ${offset > 0 ? html`<a href=${to(Math.max(0, offset - limit))} rel="prev">← Newer</a>` : html`<span class="hint">← Newer</span>`}
+      ${offset > 0 ? html`<a href=${to(Math.max(0, offset - limit))} rel="prev">← Back</a>` : html`<span class="hint">← Back</span>`}
       <span class="hint">${(offset + 1).toLocaleString("en")}–${last.toLocaleString("en")}</span>
-      ${last < total ? html`<a href=${to(offset + limit)} rel="next">Older →</a>` : html`<span class="hint">Older →</span>`}
+      ${last < total ? html`<a href=${to(offset + limit)} rel="next">More →</a>` : html`<span class="hint">More →</span>`}
     </nav>
   `;
 }
