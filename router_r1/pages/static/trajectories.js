@@ -110,14 +110,7 @@ function Pager({ found: { offset, limit, total } }) {
 
 function Filters({ about, shelf, conditions, choices, onChange }) {
   const choose = (name) => (event) => onChange({ [name]: event.target.value });
-  const Choice = ({ name, label, options }) => html`
-    <label>${label}
-      <select value=${conditions[name] ?? ""} onChange=${choose(name)}>
-        <option value="">any</option>
-        ${Object.entries(options).map(([value, text]) => html`<option value=${value}>${text}</option>`)}
-      </select>
-    </label>
-  `;
+  const of = (name) => ({ value: conditions[name] ?? "", onChange: choose(name) });
   const values = (name) => Object.fromEntries((choices[name] ?? []).map((value) => [value, value]));
   return html`
     <form class="card filters" role="search" onSubmit=${(event) => event.preventDefault()}>
@@ -129,13 +122,13 @@ function Filters({ about, shelf, conditions, choices, onChange }) {
           </select>
         </label>
       `}
-      ${shelf === "folders" && html`<${Choice} name="source" label="File" options=${values("source")} />`}
-      <${Choice} name="data_source" label="Data set" options=${values("data_source")} />
-      <${Choice} name="right" label="Answer" options=${{ yes: "right", no: "wrong" }} />
-      <${Choice} name="candidate" label="Candidate asked" options=${values("candidate")} />
-      <${Choice} name="status" label="Status" options=${values("status")} />
-      <${Choice} name="format_error" label="Format" options=${{ no: "kept", yes: "broken" }} />
-      ${shelf === "server" && html`<${Choice} name="feedback" label="Feedback" options=${{ up: "thumbs up", down: "thumbs down", none: "none" }} />`}
+      ${shelf === "folders" && html`<${Choice} ...${of("source")} label="File" options=${values("source")} />`}
+      <${Choice} ...${of("data_source")} label="Data set" options=${values("data_source")} />
+      <${Choice} ...${of("right")} label="Answer" options=${{ yes: "right", no: "wrong" }} />
+      <${Choice} ...${of("candidate")} label="Candidate asked" options=${values("candidate")} />
+      <${Choice} ...${of("status")} label="Status" options=${values("status")} />
+      <${Choice} ...${of("format_error")} label="Format" options=${{ no: "kept", yes: "broken" }} />
+      ${shelf === "server" && html`<${Choice} ...${of("feedback")} label="Feedback" options=${{ up: "thumbs up", down: "thumbs down", none: "none" }} />`}
       <label>Cost from <input type="number" min="0" step="any" value=${conditions.least_raw_cost ?? ""} onChange=${choose("least_raw_cost")} /></label>
       <label>Cost to <input type="number" min="0" step="any" value=${conditions.most_raw_cost ?? ""} onChange=${choose("most_raw_cost")} /></label>
       <label>Order
@@ -146,6 +139,15 @@ function Filters({ about, shelf, conditions, choices, onChange }) {
     </form>
   `;
 }
+
+const Choice = ({ label, options, value, onChange }) => html`
+  <label>${label}
+    <select value=${value} onChange=${onChange}>
+      <option value="">any</option>
+      ${Object.entries(options).map(([value, text]) => html`<option value=${value}>${text}</option>`)}
+    </select>
+  </label>
+`;
 
 /** Asks when the typing pauses. */
 function Search({ value, onChange }) {

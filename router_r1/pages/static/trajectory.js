@@ -15,14 +15,12 @@ export function Trajectory({ id, shelf, conditions }) {
   useEffect(() => {
     const controller = new AbortController();
     get("trajectory", { shelf, id, ...conditions }, controller.signal).then(
-      (reply) => {
-        setFound(reply);
-        heading.current?.focus(); // a screen reader says which one is open now
-      },
+      setFound,
       (error) => error.name === "AbortError" || setFault(error),
     );
     return () => controller.abort();
   }, [id]);
+  useEffect(() => heading.current?.focus(), [found?.trajectory.id]); // a screen reader says which one is open now
   const steps = { back: addressWith({ id: null }), ...links(found) };
   useEffect(() => {
     const onKey = (event) => {

@@ -92,7 +92,7 @@ def test_what_makes_no_sense_is_refused_and_no_fault(view, folder, query):
     assert 400 <= get(view(folder), f"/pages/trajectories?{query}").status < 500
 
 
-@pytest.mark.parametrize("text", ["%", "_", "'; drop table trajectories; --", "\\", "\x00"])
+@pytest.mark.parametrize("text", ["%", "_", "'; drop table trajectories; --", "\\"])
 def test_a_search_is_for_the_characters_as_they_stand(view, folder, text):
     reply = get(view(folder), f"/pages/trajectories?shelf=folders&text={quote(text)}")
     assert reply.status == 200
