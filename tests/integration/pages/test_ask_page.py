@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.serving.conftest import QUESTION, ask_newton, reply_to
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
 
