@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from router_r1.atomic import write_text
-from router_r1.benchmark.metrics import Results, read_results
+from router_r1.benchmark.metrics import Results, Row, read_results
 from router_r1.benchmark.paper import note as paper_note
 from router_r1.benchmark.paper import paper_table
 from router_r1.benchmark.plots import draw_em_against_cost, save
@@ -24,8 +25,34 @@ from router_r1.benchmark.tables import (
     ordered,
     show,
 )
-from router_r1.constant_routers import EM_ABOVE_CONSTANT
+from router_r1.constant_routers import EM_ABOVE_CONSTANT, Score
 from router_r1.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ComparedPoint(Score):
+    """A benchmark in the picture of cost and EM, or its questions of one cost weight."""
+
+    label: str
+    weight: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.label if self.weight is None else f"{self.label}, {self.weight}"
+
+
+def points_of(runs: Mapping[str, Results]) -> list[ComparedPoint]:
+    """The points of the picture: one for each benchmark, or for each of its cost weights where there are several.
+
+    Args:
+        runs: label -> results.
+    """
+    weights = cost_weights(runs)
+    points = []
+    for label, results in runs.items():
+        rows: dict[str | None, Row] = dict(weights[label].items()) if label in weights else {None: results.mean}
+        points += [ComparedPoint(row["em"], row["raw_cost"], label, weight) for weight, row in rows.items()]
+    return points
 
 
 def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = None) -> None:
@@ -47,7 +74,7 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
         assert published is not None
         scores = {**{f"paper: {name}": dict(row) for name, row in published.rows.items()}, **scores}
     means = {label: results.mean for label, results in runs.items()}
-    weights = _cost_weights(runs)
+    weights = cost_weights(runs)
     sheets = [em_sheet(scores), measures_of_runs_sheet(means)]
     if any(EM_ABOVE_CONSTANT in mean for mean in means.values()):
         sheets.append(constants_of_runs_sheet(means))
@@ -60,9 +87,8 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
         print(note)
     by_weight = {(label, weight): row for label, found in weights.items() for weight, row in found.items()}
     write_text(out / "comparison.csv", _csv(scores, means, by_weight))
-    points = {label: (mean["raw_cost"], mean["em"]) for label, mean in means.items() if label not in weights}
-    points |= {f"{label}, {weight}": (row["raw_cost"], row["em"]) for (label, weight), row in by_weight.items()}
-    picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, points))
+    named = {point.name: (point.raw_cost, point.em) for point in points_of(runs)}
+    picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, named))
     print(f"comparison: {picture.parent}")
 
 
@@ -75,7 +101,7 @@ def _read(folders: Sequence[Path]) -> dict[str, Results]:
     return {label: read_results(folder) for label, folder in zip(labels, folders, strict=True)}
 
 
-def _cost_weights(runs: dict[str, Results]) -> dict[str, dict[str, dict[str, float]]]:
+def cost_weights(runs: Mapping[str, Results]) -> dict[str, dict[str, dict[str, float]]]:
     """Label -> cost weight -> metrics; {} where there is nothing to tell apart, since all questions have one weight."""
     known = {label: results.cost_weights for label, results in runs.items() if results.cost_weights}
     return known if len({weight for found in known.values() for weight in found}) > 1 else {}

@@ -21,6 +21,7 @@ _COMMANDS = {
     "ask": ("router_r1.cli.ask:ask", "Ask a trained router, or another method."),
     "serve": ("router_r1.cli.serve:serve", "Serve a router to programs that speak OpenAI's API."),
     "trajectories": ("router_r1.cli.trajectories:app", "Export the trajectories that a server kept."),
+    "view": ("router_r1.cli.view:view", "Look at runs and benchmarks in a browser."),
     "data": ("router_r1.cli.data:app", "Write question files."),
     "pool": ("router_r1.cli.pool:app", "Look at a routing pool, and have its descriptors written."),
     "scores": ("router_r1.cli.scores:app", "What every candidate scores on every question: gather, import, look."),

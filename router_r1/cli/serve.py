@@ -104,26 +104,25 @@ async def _serve(
     *,
     check_candidates: bool,
 ) -> None:
-    from router_r1 import atomic
+    from router_r1.pages.api import Pages
+    from router_r1.pages.folders import Folders
     from router_r1.router import open_router
     from router_r1.serving.app import Application
     from router_r1.serving.observing import access_logger
     from router_r1.serving.process import Server
     from router_r1.serving.reloading import pool_reloading
 
-    port = sock.getsockname()[1]
-    if serving.port_file:
-        serving.port_file.unlink(missing_ok=True)  # an earlier server's would name a dead port
+    serving.forget_port()
 
     def on_ready() -> None:
-        if serving.port_file:
-            atomic.write_text(serving.port_file, f"{port}\n")
+        address = serving.tell_port(sock)
         policy = settings.options.model_path or ", ".join(settings.options.base_url)
-        host = f"[{serving.host}]" if ":" in serving.host else serving.host
-        print(f"serving {policy} with pool {settings.pool.name} on http://{host}:{port}/v1", file=sys.stderr)
+        print(f"serving {policy} with pool {settings.pool.name} on {address}/v1, pages at {address}/", file=sys.stderr)
 
     async with open_router(settings, check_candidates=check_candidates) as router:
         app = Application(router, serving, keys, access_logger(serving.access_log), store, more)
+        folders = Folders([settings.options.runs, *serving.folders])
+        Pages(folders, keys, models=lambda: app.answering.models, store=store).add_to(app.api)
         try:
             async with pool_reloading(app.answering, check_candidates=check_candidates) as reloading:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.ask)

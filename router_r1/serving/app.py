@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from router_r1.router import Router
 from router_r1.serving import openapi
+from router_r1.serving.admission import admit
 from router_r1.serving.answering import Answering, Outcome, Prepared
 from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone
 from router_r1.serving.chat_request import read_chat_request
@@ -28,7 +29,6 @@ from router_r1.serving.limits import RequestRate
 from router_r1.serving.live import Event
 from router_r1.serving.observing import Observed, ServingMetrics
 from router_r1.serving.options import ServingOptions
-from router_r1.serving.origins import check_origin
 from router_r1.serving.recording import Recording, read_feedback, retention_of
 from router_r1.trajectories import TrajectoryStore
 
@@ -67,7 +67,7 @@ class Application:
         self._started = int(time.time())
         self.api = FastAPI(title="Router-R1", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         self._add_routes()
-        _answer_errors_in_openai_form(self.api)
+        answer_errors_in_openai_form(self.api)
         self._observed = Observed(self.api, self._metrics, logger)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -169,9 +169,7 @@ class Application:
         Raises:
             ApiError: 401 or 403; it may not.
         """
-        if not self._keys:
-            check_origin(request.headers)
-        key = self._keys.who(request.headers.get("authorization", ""))
+        key = admit(request.headers, self._keys)
         notes_of(request.scope)["key"] = key
         return key
 
@@ -215,7 +213,9 @@ def _check_content_type(request: Request) -> None:
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message, code="unsupported_media_type")
 
 
-def _answer_errors_in_openai_form(api: FastAPI) -> None:
+def answer_errors_in_openai_form(api: FastAPI) -> None:
+    """Give every error of an application the form that `api_errors` says."""
+
     @api.exception_handler(ApiError)
     async def on_api_error(request: Request, fault: ApiError) -> Response:
         notes_of(request.scope).setdefault("error", fault.code)

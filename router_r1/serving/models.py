@@ -88,6 +88,21 @@ class ServedModels:
         divided = [AUTO] if self._split else []
         return [*divided, *self._contenders, *(f"{_CANDIDATE}{name}" for name in self._pool.names)]
 
+    @property
+    def candidates(self) -> list[str]:
+        """The names of the pool."""
+        return list(self._pool.names)
+
+    @property
+    def cost_weight(self) -> float:
+        """The server's own."""
+        return self._settings.cost_weight
+
+    def follows_cost(self, name: str) -> bool:
+        """Whether one of `names` may be asked at another cost weight."""
+        contender = self._contenders.get(name)
+        return contender is not None and contender.follows_cost(told=self._settings.template.tells_cost_weight)
+
     def find(self, written: str, *, who: str = "") -> ServedModel:
         """The model that is meant.
 

@@ -1,32 +1,20 @@
-"""How a server listens and what it allows: each option written once, with its help and bounds."""
+"""What a server allows: each option written once, with its help and bounds."""
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from router_r1.errors import ConfigError
 from router_r1.methods.encoders import WORDS
-from router_r1.serving.keys import Keys
+from router_r1.serving.listening import ListeningOptions
 
 
-class ServingOptions(BaseModel):
+class ServingOptions(ListeningOptions):
     """Address, limits, log."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    host: str = "127.0.0.1"
-    """Address to listen on; another than the loopback interface's needs API keys."""
-    port: int = Field(default=8000, ge=0, le=65535)
-    """0 takes a free one."""
-    port_file: Path | None = None
-    """Write the port here once the server is ready."""
-    client_keys: Path | None = None
-    """File of the API keys that are let in: lines NAME: SHA256 (docs/serving.md)."""
-    client_key_variable: str | None = None
-    """Environment variable that holds an API key that is let in."""
+    folders: tuple[Path, ...] = (Path("runs"), Path("results"))
+    """Folders of runs and benchmarks that the pages show; those that are not there are passed over."""
     max_concurrent: int = Field(default=64, ge=1)
     """Trajectories at a time."""
     max_waiting: int = Field(default=64, ge=0)
@@ -63,21 +51,3 @@ class ServingOptions(BaseModel):
     """What makes vectors of questions for them: words, or a sentence embedding model (folder, or id on the hub)."""
     fitted: Path | None = None
     """Folder of fitted methods: those that are there need not be fitted again."""
-
-    @property
-    def is_loopback(self) -> bool:
-        """Only programs on this machine reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-    def check(self, keys: Keys) -> None:
-        """See that no other machine can ask without a key.
-
-        Raises:
-            ConfigError: it could.
-        """
-        if not (self.is_loopback or keys):
-            remedy = "is not the loopback interface: give API keys, with --client-keys or --client-key-variable"
-            raise ConfigError("command line", "--host", self.host, remedy)

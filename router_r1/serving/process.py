@@ -10,14 +10,27 @@ import asyncio
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, Protocol
 
 import uvicorn
 
 from router_r1.errors import ConfigError
-from router_r1.serving.app import Application
 
 _TICK_S = 0.05
 _LAST_WORDS_S = 2.0  # for clients that do not take what is written, when the time is up
+
+
+class Drained(Protocol):
+    """An ASGI application that can be ended in good order."""
+
+    is_draining: bool
+    """New requests are refused."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests whose responses are not yet at their end."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
 class Server(uvicorn.Server):
@@ -29,7 +42,7 @@ class Server(uvicorn.Server):
         on_ready: called once connections are accepted.
     """
 
-    def __init__(self, app: Application, *, drain_s: float, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: Drained, *, drain_s: float, on_ready: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             access_log=False,

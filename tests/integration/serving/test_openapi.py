@@ -42,7 +42,7 @@ def send_cases(url: str, mode: GenerationMode, examples: int) -> Counter[tuple[s
         @settings(max_examples=examples)
         @given(operation.as_strategy(generation_mode=mode))
         def send(case):
-            is_answered = mode is GenerationMode.POSITIVE and operation.path == "/v1/chat/completions"
+            is_answered = mode is GenerationMode.POSITIVE and case.operation.path == "/v1/chat/completions"
             if is_answered and isinstance(case.body, dict):
                 question = {"role": "user", "content": "Who?"}  # without it, and a model that is there, nobody answers
                 case.body |= {"model": "router-r1", "messages": [*case.body["messages"], question], "stream": False}

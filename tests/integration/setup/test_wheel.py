@@ -92,6 +92,10 @@ def test_wheel_and_sdist_hold_what_the_commands_need(project_root: Path, built: 
         assert files
         assert {f"router_r1/_project/{file}" for file in files} <= inside
     assert {"router_r1/py.typed", "router_r1/sim/tiny_policy/shipped_policy/model.safetensors"} <= inside
+    pages = project_root / "router_r1" / "pages" / "static"
+    files = [file.relative_to(project_root) for file in pages.rglob("*") if file.is_file()]
+    assert {"index.html", "main.js", "parts.css", "preact.mjs", "preact.LICENSE"} <= {file.name for file in files}
+    assert {str(file) for file in files} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "verl/", "configs/", "scripts/"))]
     (source,) = (built / "unpacked").iterdir()
     assert {"train.sh", "configs", "verl", "tests", "LICENSE"} <= {path.name for path in source.iterdir()}
