@@ -50,6 +50,21 @@ def test_two_models_answer_one_question_side_by_side(serve_pages, open_page):
         expect(answer.locator(".answer")).to_contain_text(reply_to(QUESTION))
 
 
+def test_a_thumb_is_kept_beside_the_trajectory_and_found_again_on_the_servers_shelf(serve_pages, open_page):
+    served = serve_pages(keep_texts=True)
+    page = open_page(served.url)
+    ask(page, QUESTION)
+    expect(page.locator(".answer")).to_be_visible()
+    page.get_by_role("group", name="Was this right?").get_by_role("button").first.click()
+    expect(page.locator(".thumb[aria-pressed=true]")).to_have_count(1)
+    (kept,) = served.store.every()
+    assert kept.feedback.score == 1
+    page.goto(f"{served.url}/trajectories?shelf=server&feedback=up")
+    expect(page.get_by_text(QUESTION)).to_be_visible()
+    page.goto(f"{served.url}/trajectories?shelf=server&feedback=down")
+    expect(page.get_by_text("0 trajectories")).to_be_visible()
+
+
 def test_another_cost_weight_is_asked_for_by_the_models_name(serve_pages, open_page):
     served = serve_pages()
     page = open_page(served.url)
