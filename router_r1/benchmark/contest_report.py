@@ -13,7 +13,7 @@ from router_r1.benchmark.field import BOUND, CANDIDATE, ORACLE, ROUTER, Field, F
 from router_r1.benchmark.paper import MEAN, METRICS, PaperTable, name_in_paper, paper_table
 from router_r1.benchmark.plots import FIELD_FILE, draw_field, save
 from router_r1.benchmark.report import page_environment
-from router_r1.benchmark.tables import Sheet, ordered
+from router_r1.benchmark.tables import SHORT, Sheet, ordered
 from router_r1.constant_routers import EM_ABOVE_CONSTANT, CandidateTable, frontier, oracle
 
 REPORT_FILE = "report.html"
@@ -109,7 +109,8 @@ def _beside(table: PaperTable, ours: Sequence[Contested]) -> Sheet:
         published, here = table.rows.get(name, {}), measured.get(name, {})
         rows.append((name, [_cell(values.get(column), form) for values in (published, here) for column in columns]))
     groups = [("the paper", len(columns)), ("here", len(columns))]
-    return Sheet(f"{heading}, beside the paper's", "method", [*columns, *columns], rows, groups)
+    headings = [SHORT.get(column, column) for column in columns]
+    return Sheet(f"{heading}, beside the paper's", "method", [*headings, *headings], rows, groups)
 
 
 def _values(one: Contested, metric: str, given: Collection[str]) -> dict[str, float]:

@@ -151,7 +151,7 @@ def place(field: Field) -> Picture:
         axes.line(field.hull),
         axes.line(field.front),
         [(axes.x(tick), f"{tick:.3g}") for tick in axes.x_ticks()],
-        [(axes.y(tick), f"{tick:.2f}") for tick in _ticks(axes.bottom, axes.top)],
+        [(axes.y(tick), f"{tick:z.2f}") for tick in _ticks(axes.bottom, axes.top)],
     )
 
 

@@ -18,7 +18,8 @@ from router_r1.datasets.selection import GENERAL, MULTI_HOP
 from router_r1.measures import EFFECTIVE_CANDIDATES
 from router_r1.printable import printable
 
-_SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}
+SHORT = {"hotpotqa": "hotpot", "2wikimultihopqa": "2wiki", "bamboogle": "bamb"}
+"""Data set -> heading of its column, where that is shorter."""
 _FORMATS = {EFFECTIVE_CANDIDATES: ".2f", EM_ABOVE_CONSTANT: "+.3f"}
 MEASURES = {heading: (key, _FORMATS.get(key, ".3f")) for heading, key in measures.COLUMNS.items()}
 CONSTANT_MEASURES = {heading: (key, _FORMATS.get(key, ".3f")) for heading, key in constant_routers.COLUMNS.items()}
@@ -200,7 +201,7 @@ def _by_dataset(
     names = ordered(datasets)
     groups = [("general", len(_among(names, GENERAL))), ("multi-hop", len(_among(names, MULTI_HOP)))]
     groups.append(("", len(names) + 1 - sum(count for _, count in groups)))
-    columns = [*(_SHORT.get(name, name) for name in names), last]
+    columns = [*(SHORT.get(name, name) for name in names), last]
     return Sheet(title, label, columns, rows, groups=[group for group in groups if group[1]])
 
 
