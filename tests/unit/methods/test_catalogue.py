@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router_r1.errors import ConfigError
+from router_r1.methods.cascades import CASCADES, CascadeEntry
 from router_r1.methods.catalogue import contenders
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import RouterEntry
@@ -32,14 +33,18 @@ def routers(monkeypatch):
     }
     for name, entry in entries.items():
         monkeypatch.setitem(ROUTERS, name, entry)
+    for name in list(CASCADES):
+        monkeypatch.delitem(CASCADES, name)
+    monkeypatch.setitem(CASCADES, "chain", CascadeEntry("Chain", list, "a paper"))
 
 
 def names(written: str, pool: RoutingPool = POOL) -> list[str]:
     return [contender.name for contender in contenders(written, pool)]
 
 
-def test_all_is_the_papers_table_and_every_fitted_router():
-    every = ["router-r1", "direct", "cot", "random", "largest", "prompt-llm", "knn", "away", "prompt-llm*", "knn*"]
+def test_all_is_the_papers_table_and_every_fitted_router_and_cascade():
+    every = ["router-r1", "direct", "cot", "random", "largest", "prompt-llm", "knn", "away", "chain"]
+    every += ["prompt-llm*", "knn*"]
     assert names("all") == every
     assert names("all", MIXED) == [*every[:3], "rag", *every[3:]]
 
@@ -54,6 +59,15 @@ def test_a_star_decomposes_and_shows_in_the_title():
     assert (single.title, starred.title, single.fits, starred.fits) == ("kNN", "kNN*", "knn", "knn")
 
 
+def test_a_cascade_is_told_from_a_router_since_it_may_ask_anybody_and_is_fitted_on_replies():
+    chain, starred, knn = contenders("chain,chain*,knn", POOL)
+    assert [(c.title, c.fits, c.is_cascade) for c in (chain, starred)] == [
+        ("Chain", "chain", True),
+        ("Chain*", "chain", True),
+    ]
+    assert not knn.is_cascade
+
+
 def test_a_candidate_is_meant_by_any_of_its_names():
     only, rag = contenders("only:atlas,rag", MIXED)
     assert (only.title, only.asks_only) == ("Atlas-7B", "Atlas-7B")
@@ -62,9 +76,9 @@ def test_a_candidate_is_meant_by_any_of_its_names():
 
 def test_what_follows_a_cost_weight():
     found = {c.name: c for c in contenders("all,only:atlas", POOL)}
-    assert {name for name, c in found.items() if c.follows_cost(told=False)} == {"knn", "knn*", "away"}
+    assert {name for name, c in found.items() if c.follows_cost(told=False)} == {"knn", "knn*", "away", "chain"}
     told = {name for name, c in found.items() if c.follows_cost(told=True)}
-    assert told == {"knn", "knn*", "away", "router-r1", "prompt-llm", "prompt-llm*"}
+    assert told == {"knn", "knn*", "away", "chain", "router-r1", "prompt-llm", "prompt-llm*"}
 
 
 def test_packages_that_are_missing_are_named():
