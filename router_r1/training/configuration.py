@@ -35,7 +35,10 @@ from router_r1.training.modes import MODES, SEPARATE, SYNC, check_mode
 from router_r1.training.paths import make_absolute
 
 _KEYS_OF_VERL = {
-    "actor_rollout_ref": {"model": {"path": None}, "rollout": {"val_kwargs": {"n": 1}}},
+    "actor_rollout_ref": {
+        "model": {"path": None},
+        "rollout": {"val_kwargs": {"n": 1}, "nnodes": 0, "n_gpus_per_node": 8},
+    },
     "algorithm": {"filter_groups": {"enable": False}},
     "trainer": {"v1": {"sampler": {"sync_refill_failed_groups": False}}},
 }
