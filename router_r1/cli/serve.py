@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from router_r1 import processes
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
+from router_r1.exit_codes import ExitCode
 from router_r1.routing.config import RoutingConfig
 from router_r1.serving.options import ServingOptions
 from router_r1.settings import CandidateOptions, PolicyOptions, RouterSettings, make_settings
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from router_r1.serving.fitted import MoreMethods
     from router_r1.serving.keys import Keys
     from router_r1.trajectories import TrajectoryStore
+
+_PATIENCE_S = 15.0
 
 Serving = Annotated[ServingOptions, Parameter(name="*", group="Serving (docs/serving.md)")]
 
@@ -82,14 +88,35 @@ def serve(
 @contextmanager
 def _signals_before_it_is_ready() -> Iterator[None]:
     """Before the server handles signals, and after, SIGTERM is what Ctrl-C is: engine and pool are stopped. SIGHUP is
-    nothing: the pool has just been read."""
+    nothing: the pool has just been read.
+
+    An engine that is starting may swallow the interrupt, or call it a failure: after `_PATIENCE_S` the process ends
+    with all that it has started.
+    """
+    asked, over = threading.Event(), threading.Event()
+
+    def insist() -> None:
+        if not over.wait(_PATIENCE_S):
+            processes.kill_all_below(os.getpid())
+            os._exit(ExitCode.INTERRUPTED)
+
+    def end(*_: object) -> None:
+        asked.set()
+        threading.Thread(target=insist, daemon=True).start()
+        raise KeyboardInterrupt
+
     before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
         signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: None),
     }
     try:
         yield
+    except RuntimeError:
+        if asked.is_set():
+            raise KeyboardInterrupt from None
+        raise
     finally:
+        over.set()
         for number, handler in before.items():
             signal.signal(number, handler)
 
