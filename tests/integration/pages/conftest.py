@@ -101,9 +101,9 @@ def view(loop_thread: LoopInThread) -> Iterator[Callable[..., str]]:
         yield view_them
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for all tests."""
+    """One browser for the tests of a file. Playwright's loop runs in this thread meanwhile, and lets no other one run."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
