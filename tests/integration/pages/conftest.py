@@ -103,7 +103,7 @@ def view(loop_thread: LoopInThread) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for the tests of a file. Playwright's loop runs in this thread meanwhile, and lets no other one run."""
+    """One browser for the tests of a file: while it is there, Playwright has a loop in this thread, and nobody else."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
