@@ -4,9 +4,8 @@ import { Candidate, hueOf } from "./candidates.js";
 import { seconds, short, usd } from "./format.js";
 import { addressWith, go } from "./location.js";
 import { get } from "./server.js";
+import { AT_TAGS } from "./tags.js";
 import { isTyping, verdict } from "./trajectories.js";
-
-const TAGS = /(<\/?(?:think|search|information|answer)>)/;
 
 export function Trajectory({ id, shelf, conditions }) {
   const [found, setFound] = useState(null);
@@ -117,7 +116,7 @@ function Turn({ turn: { text, observation, route, invalid_reason: reason }, numb
 
 /** As it was written, its tags made to stand back. */
 const Tagged = ({ text }) => html`
-  <pre>${text.trim().split(TAGS).map((piece, index) => (index % 2 ? html`<span class="markup">${piece}</span>` : piece))}</pre>
+  <pre>${text.trim().split(AT_TAGS).map((piece, index) => (index % 2 ? html`<span class="markup">${piece}</span>` : piece))}</pre>
 `;
 
 function RouteOf({ route }) {

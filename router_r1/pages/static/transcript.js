@@ -1,6 +1,6 @@
 // The text of a trajectory in blocks: thoughts, routes with what came back, answer. Works on a text that still grows.
+import { TAG } from "./tags.js";
 
-const TAG = /<(\/?)(think|search|information|answer)>/g;
 const BEGUN_TAG = /<\/?[a-z]*$/;
 
 /** Pieces of a text: `{kind, text, start}`; the kind is a tag's name, or "" outside of any. */
