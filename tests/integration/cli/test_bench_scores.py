@@ -72,6 +72,7 @@ def test_after_ctrl_c_it_says_how_to_go_on(scores, tmp_path, capfd, monkeypatch)
     ("typed", "message"),
     [
         (["--seeds", "2"], "error: command line: --seeds = 2: goes with --scores alone"),
+        (["--scores", "missing.parquet", "--paper", "qwen"], "error: command line: --paper = 'qwen': needs answers"),
         (["--scores", "missing.parquet", "--seeds", "0"], "--seeds"),
         (["--scores", "missing.parquet", "--test-share", "1"], "--test-share"),
     ],
