@@ -7,7 +7,7 @@ import sys
 
 from router_r1 import processes
 
-# Starts a child, which starts another; the last tells that it is there, and alone holds the pipe: its end is the pipe's.
+# Starts a child, which starts another; the last tells that it is there, and alone holds the pipe, whose end is its own.
 TREE = """
 import os, subprocess, sys, time
 generations = int(sys.argv[1])

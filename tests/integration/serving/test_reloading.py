@@ -37,9 +37,9 @@ def reloadable(serve, pool_path):
     """`async with reloadable() as (served, reloading):`"""
 
     @asynccontextmanager
-    async def opened(*, check_candidates=False):
+    async def opened(*, check_candidates=False, **options):
         async with (
-            serve(pool_path=pool_path) as served,
+            serve(pool_path=pool_path, **options) as served,
             pool_reloading(served.app.answering, check_candidates=check_candidates) as reloading,
         ):
             yield served, reloading
@@ -108,6 +108,18 @@ async def test_a_pool_that_is_wrong_is_refused_and_logged_and_the_old_one_goes_o
         assert await names(served) == before
         reply = await served.client().chat.completions.create(**asked())
         assert reply.choices[0].message.content == reply_to(QUESTION)
+
+
+async def test_a_pool_without_a_candidate_that_an_arm_of_the_split_asks_is_refused(
+    reloadable, pool_path, simulated_pool, caplog
+):
+    async with reloadable(split="router-r1=0.5,candidate:Atlas-8B=0.5") as (served, reloading):
+        before, router = await names(served), served.app.answering.router
+        write_pool(pool_path, simulated_pool, Newton_8B=0.2)
+        assert not await reloading.reload()
+        assert "--split = 'candidate:Atlas-8B'" in caplog.text
+        assert await names(served) == before
+        assert served.app.answering.router is router
 
 
 async def test_a_pool_that_the_server_serves_itself_is_not_read_again(serve, caplog):
