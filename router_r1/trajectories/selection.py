@@ -68,9 +68,9 @@ class Selection:
         if self.feedback is not None:
             found.append(_FEEDBACK[self.feedback])
         if self.text:
-            found.append(
-                or_(*(column.icontains(self.text, autoescape=True) for column in (t.question, t.answer, t.id)))
-            )
+            # Not LIKE, whose pattern would end at a NUL and match everything.
+            sought = func.lower(self.text)
+            found.append(or_(*(func.instr(func.lower(column), sought) > 0 for column in (t.question, t.answer, t.id))))
         return and_(true(), *found)
 
 

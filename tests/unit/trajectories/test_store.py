@@ -87,6 +87,8 @@ def test_an_order_puts_what_is_not_known_below_everything_and_what_is_equal_as_i
         (Selection(feedback="none"), ["t3", "t2"]),
         (Selection(text="COUNTRY 2"), ["t2"]),
         (Selection(text="%"), []),
+        (Selection(text="\x00"), []),
+        (Selection(text="country\x00"), []),
         (Selection(text="t3"), ["t3"]),
         (Selection(model="knn", key="one", arm="knn", source="server", data_source=""), ["t3"]),
         (Selection(model="'; DROP TABLE trajectories; --"), []),
