@@ -22,7 +22,7 @@ from starlette.responses import Response
 from router_r1.serving.answering import Answering, Outcome, Prepared
 from router_r1.serving.api_errors import CLIENT_CLOSED_REQUEST, ApiError, ClientGone
 from router_r1.serving.chat_response import Chunks, sse
-from router_r1.serving.live import Event, Wrote
+from router_r1.serving.live import Event, Writing, Wrote
 
 TEXTS_PER_S = 2500.0
 """Of all streams together. A text costs the event loop some 0.2 ms on its way out, however long it is."""
@@ -99,16 +99,13 @@ class Unread:
     """The events that a reader has not yet taken; texts that follow each other are one."""
 
     def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+        self._events: deque[Event | Writing] = deque()
         self._closed = False
         self._some, self._ripe = asyncio.Event(), asyncio.Event()
         self._text_due = 0.0  # by the loop's clock
 
-    def put(self, event: Event) -> None:
-        last = self._events[-1] if self._events else None
-        if isinstance(event, Wrote) and isinstance(last, Wrote):
-            self._events[-1] = Wrote(last.text + event.text)
-        else:
+    def put(self, event: Event | Writing) -> None:
+        if not (self._events and self._events[-1] is event):  # a turn of which there is still more
             self._events.append(event)
         self._note()
 
@@ -123,27 +120,39 @@ class Unread:
         Args:
             pause_s: between two texts with nothing between them: what is written meanwhile joins the second.
         """
-        await self._some.wait()
         loop = asyncio.get_running_loop()
-        if not self._ripe.is_set() and loop.time() < self._text_due:
-            try:
-                async with asyncio.timeout_at(self._text_due):
-                    await self._ripe.wait()
-            except TimeoutError:
-                pass
-        if not self._events:
-            return None
-        event = self._events.popleft()
+        while True:
+            await self._some.wait()
+            if not self._ripe.is_set() and loop.time() < self._text_due:
+                try:
+                    async with asyncio.timeout_at(self._text_due):
+                        await self._ripe.wait()
+                except TimeoutError:
+                    pass
+            if not self._events:
+                return None
+            event = self._events[0]
+            if not isinstance(event, Writing | Wrote):
+                self._events.popleft()
+                self._note()
+                return event
+            if text := self._take_text():
+                self._text_due = loop.time() + pause_s
+                return Wrote(text)
+
+    def _take_text(self) -> str:
+        """All that was written before the next event that is no text."""
+        found = ""
+        while self._events and isinstance(event := self._events[0], Writing | Wrote):
+            found += event.take() if isinstance(event, Writing) else event.text
+            self._events.popleft()
         self._note()
-        if isinstance(event, Wrote):
-            self._text_due = loop.time() + pause_s
-        return event
+        return found
 
     def _note(self) -> None:
         """Wake the reader if there is something for it: anything, or anything but a text that may still grow."""
-        some = self._closed or bool(self._events)
-        _set(self._some, some)
-        _set(self._ripe, some and (self._closed or len(self._events) > 1 or not isinstance(self._events[0], Wrote)))
+        _set(self._some, self._closed or bool(self._events))
+        _set(self._ripe, self._closed or any(not isinstance(event, Writing | Wrote) for event in self._events))
 
 
 def _set(flag: asyncio.Event, value: bool) -> None:

@@ -2,8 +2,8 @@
 
 Invariants:
 
-- the texts that are told, one after another, are exactly `reasoning_of` the finished trajectory: everything after the
-  prompt but the answer, with its tags, observations included;
+- the texts that are told or taken, one after another, are exactly `reasoning_of` the finished trajectory: everything
+  after the prompt but the answer, with its tags, observations included;
 - the answer is told by nobody: it counts as one only when it is complete;
 - a route is told of before it is dispatched, and once more when it has ended, unless the trajectory was cancelled.
 """
@@ -48,7 +48,6 @@ class RouteEnded:
 
 
 Event = Wrote | RouteStarted | RouteEnded
-Listener = Callable[[Event], None]
 
 
 class TokensSpent(Exception):
@@ -92,27 +91,39 @@ class GrowingText:
         return now[len(before) :]
 
 
-class _TurnText:
-    """What of a turn may be told while it is written: all but what may be the beginning of an answer."""
+class Writing:
+    """A turn while it is written, told of whenever there is more of it.
+
+    All but what may be the beginning of an answer is to be had. Tokens are decoded when they are taken: where nobody
+    listens, or not to each, that is most of what listening costs.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._growing = GrowingText(tokenizer)
+        self._new: list[int] = []
         self._text = ""
-        self._told = 0
+        self._ended: Turn | None = None
+        self._taken = 0
 
-    def add(self, token_ids: Sequence[int]) -> str:
-        self._text += self._growing.add(token_ids)
-        return self._tell(self._text, self._length_before_answer())
+    def add(self, token_ids: Sequence[int]) -> None:
+        self._new += token_ids
 
-    def end(self, turn: Turn) -> str:
-        """The rest, now that it is known what the turn is."""
-        thoughts = thoughts_of(turn)
-        return self._tell(thoughts, len(thoughts))
+    def end(self, turn: Turn) -> None:
+        """Now it is known what the turn is."""
+        self._ended = turn
 
-    def _tell(self, text: str, length: int) -> str:
-        new = text[self._told : length]
-        self._told = max(self._told, length)
-        return new
+    def take(self) -> str:
+        """What has come since the last time, if it is no part of an answer."""
+        if self._ended is not None:
+            text = thoughts_of(self._ended)
+            length = len(text)
+        else:
+            new, self._new = self._new, []
+            self._text += self._growing.add(new)
+            text, length = self._text, self._length_before_answer()
+        more = text[self._taken : length]
+        self._taken = max(self._taken, length)
+        return more
 
     def _length_before_answer(self) -> int:
         text = self._text
@@ -122,6 +133,9 @@ class _TurnText:
             return min(at, end)
         begun = next((n for n in range(len(_OPENING) - 1, 0, -1) if text.endswith(_OPENING[:n])), 0)
         return min(len(text) - begun, end)
+
+
+Listener = Callable[[Event | Writing], None]
 
 
 class LivePolicy:
@@ -181,25 +195,23 @@ class LiveTurns:
 
     def __init__(self, policy: LivePolicy, tokenizer: PreTrainedTokenizerBase, tell: Listener) -> None:
         self._tokenizer, self._tell = tokenizer, tell
-        self._text = _TurnText(tokenizer)
+        self._writing = Writing(tokenizer)
         self.turns: list[Turn] = []
         policy.told = self._on_tokens
 
     def watch(self, turn: Turn) -> None:
         """What `run_trajectory` tells: a turn when it is generated, and again when its observation is there."""
         if turn.observation:
-            self._say(turn.observation)
+            self._tell(Wrote(turn.observation))
             return
-        self._say(self._text.end(turn))
+        self._writing.end(turn)
+        self._tell(self._writing)
         self.turns.append(turn)
-        self._text = _TurnText(self._tokenizer)
+        self._writing = Writing(self._tokenizer)
 
     def _on_tokens(self, token_ids: Sequence[int]) -> None:
-        self._say(self._text.add(token_ids))
-
-    def _say(self, text: str) -> None:
-        if text:
-            self._tell(Wrote(text))
+        self._writing.add(token_ids)
+        self._tell(self._writing)
 
 
 class LiveRoutes:

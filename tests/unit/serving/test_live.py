@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from router_r1.pool import Candidate, Price, RoutingPool
 from router_r1.protocol import Status, Turn, parse_turn
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
+from router_r1.serving.connections import Unread
 from router_r1.serving.limits import DailySpend, KeyBudgetSpent
 from router_r1.serving.live import (
     GrowingText,
@@ -18,6 +19,7 @@ from router_r1.serving.live import (
     RouteEnded,
     RouteStarted,
     TokensSpent,
+    Writing,
     Wrote,
     reasoning_of,
     thoughts_of,
@@ -61,14 +63,21 @@ class InPieces(ScriptedPolicy):
         return generation
 
 
-async def roll_out(tokenizer, script, *, sizes=(1,), max_tokens=None, reserve=1, spend=None, **dispatcher):
-    """The trajectory, and everything that was told."""
+async def roll_out(tokenizer, script, *, sizes=(1,), max_tokens=None, reserve=1, spend=None, put=None, **dispatcher):
+    """The trajectory, and everything that was told; every text is taken at once, unless `put` is given the events."""
     told = []
+
+    def tell(event):
+        if put is not None:
+            put(event)
+        else:
+            told.append(Wrote(event.take()) if isinstance(event, Writing) else event)
+
     policy = LivePolicy(InPieces(tokenizer, script, list(sizes)), max_tokens=max_tokens, reserve=reserve)
     routes = LiveRoutes(
-        TableDispatcher(**dispatcher), policy=policy, spend=spend or DailySpend(None), key="k", tell=told.append
+        TableDispatcher(**dispatcher), policy=policy, spend=spend or DailySpend(None), key="k", tell=tell
     )
-    turns = LiveTurns(policy, tokenizer, told.append)
+    turns = LiveTurns(policy, tokenizer, tell)
     try:
         trajectory = await run_trajectory(
             [1, 2, 3],
@@ -121,6 +130,35 @@ def test_whatever_is_written_and_however_it_comes_what_is_told_is_the_reasoning(
     assert text_of(told) == reasoning_of(trajectory)
     if trajectory.status is Status.ANSWERED:
         assert trajectory.text == text_of(told) + trajectory.turns[-1].text[len(thoughts_of(trajectory.turns[-1])) :]
+
+
+@given(texts=st.lists(TEXTS, min_size=5, max_size=5), reads_meanwhile=st.booleans())
+def test_a_reader_that_takes_later_is_given_the_same(tokenizer, texts, reads_meanwhile):
+    import asyncio
+
+    async def read(unread):
+        return [event async for event in aiter_of(unread)]
+
+    async def both():
+        unread = Unread()
+        reading = asyncio.create_task(read(unread)) if reads_meanwhile else None
+        script = [*texts, "<answer> x </answer>"]
+        trajectory, *_ = await roll_out(tokenizer, script, sizes=(1, 3), put=unread.put)
+        unread.close()
+        return trajectory, await (reading or read(unread))
+
+    trajectory, events = asyncio.run(both())
+    assert text_of(events) == reasoning_of(trajectory)
+    routes = [event for event in events if not isinstance(event, Wrote)]
+    assert [type(event) for event in routes] == [RouteStarted, RouteEnded] * len(trajectory.routes)
+    for number, route in enumerate(trajectory.routes):
+        before = text_of(events[: events.index(routes[2 * number])])
+        assert before.endswith(next(t for t in reversed(trajectory.turns) if t.route is route).text)
+
+
+async def aiter_of(unread):
+    while (event := await unread.take()) is not None:
+        yield event
 
 
 @given(st.text(), st.lists(st.integers(1, 4), min_size=1))
