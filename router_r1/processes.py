@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before exec: the kernel sends SIGTERM when the parent is gone, even by kill -9 (Linux only)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+_DIE_WITH_PARENT = """
+import ctypes, os, sys
+parent, *command = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(parent):
+    os.execv(command[0], command)
+"""
+"""What a child runs first: prctl(PR_SET_PDEATHSIG, SIGTERM), so that the kernel ends it when the parent is gone, even
+by kill -9 (Linux only), and then the command in its place. Code of ours between fork and exec (`preexec_fn`) would save
+the second start of the interpreter, but hangs or dies where other threads hold locks, as in Ray's workers."""
 
 
 def start(
@@ -28,15 +31,17 @@ def start(
         own_session: Ctrl-C in the terminal does not reach it; whoever started it stops it.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", module, *args]
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
     with log.open("ab") as sink:
         return subprocess.Popen(
-            [sys.executable, "-m", module, *args],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=env,
             start_new_session=own_session,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
 

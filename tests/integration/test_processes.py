@@ -1,9 +1,12 @@
-"""Child processes of child processes end with whoever is to end them."""
+"""Child processes end with their parent, and child processes of child processes with whoever is to end them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import psutil
+import pytest
 
 from router_r1 import processes
 
@@ -30,3 +33,44 @@ def test_all_below_a_process_are_killed_and_itself_is_not():
             assert parent.poll() is None
         finally:
             parent.kill()
+
+
+# Starts a child that would stay, tells its pid, and stays.
+PARENT = """
+import sys, threading, time
+from pathlib import Path
+from router_r1 import processes
+def start():
+    child = processes.start("http.server", ["0", "--bind", "127.0.0.1"], log=Path(sys.argv[1]))
+    print(child.pid, flush=True)
+    time.sleep(600)
+threading.Thread(target=start).start()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's kernel tells a child that its parent is gone")
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path):
+    log = tmp_path / "child.log"
+    with subprocess.Popen([sys.executable, "-c", PARENT, log], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        try:
+            parent.kill()
+            parent.wait()
+            child.wait(60)
+        finally:
+            if child.is_running():
+                child.kill()
+
+
+def test_a_child_is_the_command_and_nothing_around_it(tmp_path):
+    log = tmp_path / "child.log"
+    child = processes.start("this", [], log=log)
+    assert child.wait(60) == 0
+    assert "Beautiful is better than ugly." in log.read_text()
+
+
+def test_a_module_that_is_not_there_ends_the_child_with_its_words_in_the_log(tmp_path):
+    log = tmp_path / "child.log"
+    assert processes.start("no_such_module", [], log=log).wait(60) == 1
+    assert "No module named no_such_module" in log.read_text()

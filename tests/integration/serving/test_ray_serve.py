@@ -65,14 +65,11 @@ def test_two_replicas_answer_behind_one_address_and_a_dead_one_is_replaced(keys,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={
-            "env_vars": {"PYTHONPATH": os.pathsep.join([str(project_root), os.environ.get("PYTHONPATH", "")])}
-        },
-    )
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(project_root), os.environ.get("PYTHONPATH", "")]),
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # 5 s are few for its imports on a busy machine
+    }
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
     try:
         ray.serve.start(http_options={"host": "127.0.0.1", "port": port})
         ray.serve.run(ray_serve.app(options(keys, num_replicas="2")))
