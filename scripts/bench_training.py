@@ -38,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "ea24136"  # a commit before the step was made fast
 PHASES = ("gen", "old_log_prob", "ref", "values", "adv", "update_critic", "update_actor", "update_weights")
 MODES = ("sync", "async")
+POOL = ROOT / "configs/pools/dealt.yaml"
+PATIENCE_S = 600
 LATENCIES = ("600,0.8", "3000,0.8")  # median in ms, sigma of the logarithm: a quick pool, and one of large models
 # Processes by their titles, as Ray and vLLM write them.
 PARTS = {"engine": "VLLM::EngineCore", "trainer": "ray::WorkerDict"}
@@ -160,9 +162,13 @@ def compare_modes(latency: str, steps: int, rounds: int, overrides: Sequence[str
     median_ms, _, sigma = latency.partition(",")
     slow = f"router_r1.sim.latency={{median_ms: {float(median_ms)}, sigma: {float(sigma or 0)}}}"
     runs: dict[str, list[Run]] = {mode: [] for mode in MODES}
-    for _ in range(rounds):
-        for mode, done in runs.items():
-            done.append(train(ROOT, steps, [f"mode={mode}", slow, "router_r1.constants.enabled=false", *overrides]))
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Path(folder, "patient.yaml")  # who takes long is waited for, not asked once more
+        pool.write_text(POOL.read_text().replace("timeout_s: 20\n", f"timeout_s: {PATIENCE_S}\n"))
+        always = [slow, f"router_r1.pool={pool}", "router_r1.constants.enabled=false", *overrides]
+        for _ in range(rounds):
+            for mode, done in runs.items():
+                done.append(train(ROOT, steps, [f"mode={mode}", *always]))
     table = {mode: mode_figures(done) for mode, done in runs.items()}
     print(f"candidates reply in {float(median_ms) / 1000:g} s (median; sigma {float(sigma or 0):g})")
     print(f"{'':34}{MODES[0]:>10}{MODES[1]:>10}{'ratio':>8}")
