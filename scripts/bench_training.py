@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -163,8 +164,10 @@ def compare_modes(latency: str, steps: int, rounds: int, overrides: Sequence[str
     slow = f"router_r1.sim.latency={{median_ms: {float(median_ms)}, sigma: {float(sigma or 0)}}}"
     runs: dict[str, list[Run]] = {mode: [] for mode in MODES}
     with tempfile.TemporaryDirectory() as folder:
-        pool = Path(folder, "patient.yaml")  # who takes long is waited for, not asked once more
-        pool.write_text(POOL.read_text().replace("timeout_s: 20\n", f"timeout_s: {PATIENCE_S}\n"))
+        settings = yaml.safe_load(POOL.read_text())
+        settings["defaults"]["timeout_s"] = PATIENCE_S  # who takes long is waited for, not asked once more
+        pool = Path(folder, "patient.yaml")
+        pool.write_text(yaml.safe_dump(settings))
         always = [slow, f"router_r1.pool={pool}", "router_r1.constants.enabled=false", *overrides]
         for _ in range(rounds):
             for mode, done in runs.items():

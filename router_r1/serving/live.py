@@ -94,8 +94,8 @@ class GrowingText:
 class Writing:
     """A turn while it is written, told of whenever there is more of it.
 
-    All but what may be the beginning of an answer is to be had. Tokens are decoded when they are taken: where nobody
-    listens, or not to each, that is most of what listening costs.
+    All but what may be the beginning of an answer is to be had. Tokens are decoded when they are taken, several at once
+    for a reader that does not take each, and not at all where nobody reads.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:

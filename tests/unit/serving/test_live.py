@@ -156,6 +156,23 @@ def test_a_reader_that_takes_later_is_given_the_same(tokenizer, texts, reads_mea
         assert before.endswith(next(t for t in reversed(trajectory.turns) if t.route is route).text)
 
 
+class NoTokenizer:
+    """Fails if anything is decoded."""
+
+    def decode(self, *_, **__):
+        raise AssertionError("decoded, and nobody has read")
+
+
+async def test_what_nobody_reads_is_not_decoded(tokenizer):
+    policy = LivePolicy(InPieces(tokenizer, [ANSWERS], [1]), max_tokens=None, reserve=1)
+    told = []
+    LiveTurns(policy, NoTokenizer(), told.append)
+    generation = await policy.generate([1, 2, 3], max_tokens=200, stop=["</answer>"], request_id="r")
+    assert len(told) == len(generation.token_ids)
+    with pytest.raises(AssertionError, match="decoded"):
+        told[-1].take()
+
+
 async def aiter_of(unread):
     while (event := await unread.take()) is not None:
         yield event
