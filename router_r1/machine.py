@@ -30,5 +30,6 @@ def ray_cluster() -> str | None:
 
 def is_ray_node() -> bool:
     """Whether `ray start` was run on this machine (and `ray stop` was not), or this shell names a cluster."""
-    started = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    folder = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))  # as Ray chooses it on Linux
+    started = Path(folder, "ray", "ray_current_cluster")
     return ray_cluster() is not None or started.is_file()

@@ -122,7 +122,13 @@ def children_of(process: subprocess.Popen) -> list[Any]:
 
 
 def are_gone(processes: list[Any]) -> bool:
-    return not any(process.is_running() and process.status() != "zombie" for process in processes)
+    """Whether they have ended, or do soon: one of multiprocessing's own ends by itself once its parent has."""
+    deadline = time.monotonic() + 20
+    while any(process.is_running() and process.status() != "zombie" for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ there on the first is missing on the second, as with a disk that is mounted on o
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,9 @@ def cluster(tmp_path_factory) -> Iterator[TwoNodes]:
 
     folder, others, before = tmp_path_factory.mktemp("head"), tmp_path_factory.mktemp("other"), Path.cwd()
     sizes = {"object_store_memory": 100_000_000, "include_dashboard": False}
+    # Ray writes down where its cluster is, for whatever this machine starts next: not for the tests beside these.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(prefix="two"))  # short: sockets lie below it
     ray_nodes = RayCluster()
     try:
         os.chdir(folder)
@@ -71,6 +76,8 @@ def cluster(tmp_path_factory) -> Iterator[TwoNodes]:
         os.chdir(before)
         ray.shutdown()
         ray_nodes.shutdown()
+        shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+        monkeypatch.undo()
 
 
 def node_of(actor: object) -> str:

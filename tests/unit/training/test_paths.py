@@ -90,5 +90,9 @@ def test_so_must_the_machine_on_which_ray_was_started(without_gpus, folder):
 
     with pytest.raises(ConfigError, match="belongs to a Ray cluster"):
         cfg.check_platform([])
+    without_gpus.delenv("RAY_TMPDIR")
+    without_gpus.setenv("TMPDIR", str(folder))  # where Ray writes it down if nothing else is said
+    with pytest.raises(ConfigError, match="belongs to a Ray cluster"):
+        cfg.check_platform([])
     without_gpus.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     cfg.check_platform([])
