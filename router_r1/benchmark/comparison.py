@@ -55,6 +55,16 @@ def points_of(runs: Mapping[str, Results]) -> list[ComparedPoint]:
     return points
 
 
+def hulls_of(runs: Mapping[str, Results]) -> dict[tuple[Score, ...], list[str]]:
+    """The best constant at each cost -> the labels of the benchmarks that it is of: those on the same questions share
+    it. None is there of a benchmark whose candidates were not asked."""
+    labels_of: dict[tuple[Score, ...], list[str]] = {}
+    for label, results in runs.items():
+        if results.hull:
+            labels_of.setdefault(tuple(results.hull), []).append(label)
+    return labels_of
+
+
 def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = None) -> None:
     """Print one table of the benchmarks, and write `comparison.csv` and `em_cost.png`.
 
@@ -88,7 +98,8 @@ def write_comparison(folders: Sequence[Path], out: Path, *, paper: str | None = 
     by_weight = {(label, weight): row for label, found in weights.items() for weight, row in found.items()}
     write_text(out / "comparison.csv", _csv(scores, means, by_weight))
     named = {point.name: (point.raw_cost, point.em) for point in points_of(runs)}
-    picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, named))
+    hulls = list(hulls_of(runs))
+    picture = save(out / "em_cost.png", lambda axes: draw_em_against_cost(axes, named, hulls))
     print(f"comparison: {picture.parent}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from router_r1 import measures
 from router_r1.atomic import write_text
 from router_r1.benchmark.records import Record
-from router_r1.constant_routers import CandidateTable, compare, frontier
+from router_r1.constant_routers import CandidateTable, Score, compare, described, frontier
 from router_r1.errors import ConfigError
 from router_r1.protocol import Status
 
@@ -42,6 +42,13 @@ class Results:
     mean: Row
     cost_weights: dict[str, Row] = field(default_factory=dict)
     """Cost weight (`0.6`) -> the mean over data sets of the questions that have it; {} if none have one."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """What can be had by asking one candidate each (`constant_routers.described`); {} if they were not asked."""
+
+    @property
+    def hull(self) -> list[Score]:
+        """The best constant at each cost, the cheapest first; [] where it is not known."""
+        return [Score(corner["em"], corner["raw_cost"]) for corner in self.constants.get("hull", [])]
 
 
 def summarise(records: Sequence[Record], candidates: Sequence[str], table: CandidateTable | None = None) -> Results:
@@ -63,7 +70,8 @@ def summarise(records: Sequence[Record], candidates: Sequence[str], table: Candi
         for source, row in datasets.items():
             row |= _against_constants([r for r in records if r["data_source"] == source], table)
         mean |= _against_constants(records, table)
-    return Results(datasets, mean, _by_cost_weight(records, candidates, table))
+    constants = described(table) if table is not None else {}
+    return Results(datasets, mean, _by_cost_weight(records, candidates, table), constants)
 
 
 def _by_cost_weight(
@@ -187,7 +195,10 @@ def _mean(values: Sequence[float]) -> float:
 
 def write_results(folder: Path, results: Results, facts: Mapping[str, Any]) -> None:
     """Write `results.json` (with the facts they depend on) and `results.csv`, each whole or not at all."""
-    found = {"datasets": results.datasets, "mean": results.mean, "cost_weights": results.cost_weights, **facts}
+    found = {"datasets": results.datasets, "mean": results.mean, "cost_weights": results.cost_weights}
+    if results.constants:
+        found["constants"] = results.constants
+    found |= facts
     write_text(folder / RESULTS_FILE, json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=["dataset", *results.mean], lineterminator="\n")
@@ -206,7 +217,8 @@ def read_results(folder: Path) -> Results:
     file = folder / RESULTS_FILE
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return Results(found["datasets"], found["mean"], found.get("cost_weights", {}))
+        weights, constants = found.get("cost_weights", {}), found.get("constants", {})
+        return Results(found["datasets"], found["mean"], weights, constants)
     except OSError as fault:
         raise ConfigError(file, "", None, f"cannot be read: {fault.strerror}; name a folder of test.sh") from None
     except (ValueError, KeyError, TypeError) as fault:

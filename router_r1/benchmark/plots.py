@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from router_r1.atomic import write_bytes
 from router_r1.benchmark.field import CANDIDATE, ORACLE, ROUTER, Field
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.tables import ordered
-from router_r1.constant_routers import CandidateTable, frontier, oracle, oracle_by_kind
+from router_r1.constant_routers import CandidateTable, Score, frontier, oracle, oracle_by_kind
 from router_r1.printable import printable
 
 if TYPE_CHECKING:
@@ -59,8 +59,18 @@ def save(path: Path, draw: Callable[[Axes], None]) -> Path:
     return path
 
 
-def draw_em_against_cost(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """A named point for each (raw cost, EM)."""
+def draw_em_against_cost(
+    axes: Axes, points: Mapping[str, tuple[float, float]], hulls: Iterable[Sequence[Score]] = ()
+) -> None:
+    """A named point for each (raw cost, EM), and the best constant at each cost as a line.
+
+    Args:
+        hulls: the corners of each line (`Results.hull`).
+    """
+    most = max((cost for cost, _ in points.values()), default=0.0)
+    for hull in hulls:
+        ends = [*((corner.raw_cost, corner.em) for corner in hull), (max(most, hull[-1].raw_cost), hull[-1].em)]
+        axes.plot(*zip(*ends, strict=True), "k--", linewidth=1, zorder=1)
     for name, (cost, em) in points.items():
         axes.plot(cost, em, "o")
         axes.annotate(printable(name), (cost, em), textcoords="offset points", xytext=(5, 4), fontsize=8)

@@ -29,7 +29,6 @@ from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_
 from router_r1.benchmark.records import Record, append, benchmark_record, key_of, read_records
 from router_r1.benchmark.report import write_report
 from router_r1.candidate_answers import OfferedQuestion, TooManyFailed, ask_every_candidate, left_to_ask, read_table
-from router_r1.constant_routers import described
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
@@ -118,8 +117,6 @@ class Benchmark:
         records = wait_for(calls)
         facts = self._facts()
         table = read_table(self.folder / CONSTANTS_FILE)
-        if table is not None:
-            facts["constants"] = described(table)
         results = summarise(records, self.settings.pool.names, table)
         write_results(self.folder, results, facts)
         write_report(self.folder, results, records, write_figures(self.folder, results, table), facts)

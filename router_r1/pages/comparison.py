@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from router_r1.benchmark.comparison import cost_weights, points_of
+from router_r1.benchmark.comparison import cost_weights, hulls_of, points_of
 from router_r1.benchmark.metrics import Results, read_results
 from router_r1.benchmark.tables import CONSTANT_MEASURES, MEASURES, ordered
 from router_r1.constant_routers import pareto_front
@@ -29,8 +29,9 @@ def comparison(folders: Sequence[Folder]) -> dict[str, Any]:
     """Columns, and a row for each benchmark or, where there are several cost weights, for each of them.
 
     A row has `label`, `weight` (or None), `values` by metric, `datasets` (EM by data set), and whether it is
-    `on_front`: no other has as good an EM for as little money. A folder that holds no results yet, or no results of
-    ours, is named in `without_results`.
+    `on_front`: no other has as good an EM for as little money. `hulls` has the best constant at each cost, once for
+    all benchmarks that have the same: `of` names them, `corners` are [raw cost, EM], the cheapest first. A folder that
+    holds no results yet, or no results of ours, is named in `without_results`.
     """
     runs: dict[str, Results] = {}
     without: list[str] = []
@@ -61,6 +62,10 @@ def comparison(folders: Sequence[Folder]) -> dict[str, Any]:
         "columns": [{"heading": heading, "key": key} for heading, key in _COLUMNS.items()],
         "datasets": ordered({name for results in runs.values() for name in results.datasets}),
         "rows": rows,
+        "hulls": [
+            {"of": names, "corners": [(corner.raw_cost, corner.em) for corner in hull]}
+            for hull, names in hulls_of(runs).items()
+        ],
         "without_results": without,
     }
 
@@ -70,3 +75,5 @@ def _check(results: Results) -> None:
     rows: list[Mapping[str, float]] = [results.mean, *results.datasets.values(), *results.cost_weights.values()]
     for row in rows:
         float(row["em"]), float(row["raw_cost"])
+    for corner in results.hull:
+        float(corner.em), float(corner.raw_cost)

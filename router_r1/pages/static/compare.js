@@ -36,8 +36,9 @@ function Compared({ found }) {
     ${found.without_results.length > 0 && html`<p class="hint">Without results so far: ${found.without_results.join(", ")}.</p>`}
     <section class="card">
       <h2>Exact match against cost</h2>
-      <p class="hint">Filled points are on the Pareto front: nothing else has as good an EM for as little money.</p>
-      <${Scatter} rows=${rows} marked=${marked} onMark=${setMarked} />
+      <p class="hint">Filled points are on the Pareto front: nothing else has as good an EM for as little money.${
+        found.hulls.length > 0 && " The dashed line is the best that can be had for that money by asking candidates without looking at the question."}</p>
+      <${Scatter} rows=${rows} hulls=${found.hulls} marked=${marked} onMark=${setMarked} />
     </section>
     <section class="card">
       <h2 id="table-name">Figures</h2>

@@ -1,12 +1,14 @@
-// EM against cost: a point for each method, the Pareto front as steps between those on it.
+// EM against cost: a point for each method, the Pareto front as steps between those on it, the best constant dashed.
 import { html } from "./ui.js";
 import { short } from "./format.js";
 import { ticks } from "./chart.js";
 
 const WIDTH = 1000, HEIGHT = 420, LEFT = 52, RIGHT = 120, TOP = 16, BOTTOM = 42;
 
-export function Scatter({ rows, marked, onMark }) {
-  const costs = rows.map((row) => row.values.raw_cost), ems = rows.map((row) => row.values.em);
+export function Scatter({ rows, hulls, marked, onMark }) {
+  const corners = hulls.flatMap((hull) => hull.corners);
+  const costs = [...rows.map((row) => row.values.raw_cost), ...corners.map(([cost]) => cost)];
+  const ems = [...rows.map((row) => row.values.em), ...corners.map(([, em]) => em)];
   const most = Math.max(...costs, 1e-9) * 1.05, best = Math.min(1, Math.max(...ems, 0.01) * 1.08);
   // Costs of methods lie orders of magnitude apart, and asking nobody costs nothing: the root keeps both in sight.
   const x = (cost) => LEFT + Math.sqrt(cost / most) * (WIDTH - RIGHT - LEFT);
@@ -23,6 +25,9 @@ export function Scatter({ rows, marked, onMark }) {
       `)}
       ${xTicks.map((tick) => html`<text class="tick" x=${x(tick)} y=${HEIGHT - 22} text-anchor="middle">${short(tick)}</text>`)}
       <text class="tick" x=${(WIDTH - RIGHT + LEFT) / 2} y=${HEIGHT - 4} text-anchor="middle">raw cost per question (micro-USD of output, root scale)</text>
+      ${hulls.map(({ of, corners }) => html`
+        <path class="constant" d=${straight(corners, most, x, y)}><title>${`Best constant, on the questions of ${of.join(", ")}`}</title></path>
+      `)}
       <path class="front" d=${path ? `${path}H${x(most).toFixed(1)}` : ""} />
       ${[...rows.filter((row) => !row.on_front), ...front].map((row) => html`
         <circle key=${row.name} class=${`point ${row.on_front ? "best" : ""} ${row.name === marked ? "marked" : ""}`} r=${row.name === marked ? 8 : 6}
@@ -33,6 +38,16 @@ export function Scatter({ rows, marked, onMark }) {
       ${labelled(front, x, y).map(({ name, left, top }) => html`<text class="name" x=${left} y=${top}>${name}</text>`)}
     </svg>
   `;
+}
+
+/** A line that is straight in cost and EM, as mixing two constants is; on a root scale it bends, so it is drawn in pieces. */
+function straight(corners, most, x, y) {
+  const ends = [...corners, [most, corners.at(-1)[1]]];
+  const pieces = ends.slice(1).flatMap(([cost, em], i) => {
+    const [from, low] = ends[i];
+    return Array.from({ length: 24 }, (_, k) => ((k + 1) / 24)).map((part) => [from + part * (cost - from), low + part * (em - low)]);
+  });
+  return [ends[0], ...pieces].map(([cost, em], i) => `${i ? "L" : "M"}${x(cost).toFixed(1)},${y(em).toFixed(1)}`).join("");
 }
 
 /** Names of the points on the front, moved down where two would cover each other. */

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from router_r1.benchmark.metrics import summarise
+from router_r1.benchmark.metrics import summarise, write_results
+from router_r1.constant_routers import Asked, CandidateTable
 
 CANDIDATES = ["Newton-8B", "Omni-72B"]
 
@@ -80,7 +81,10 @@ def make_benchmark(folder: Path, records: list[Any]) -> Path:
     folder.mkdir(parents=True)
     lines = "".join(json.dumps(one) + "\n" for one in records)
     (folder / "trajectories.jsonl").write_text(lines)
-    found = summarise(records, CANDIDATES)
-    results = {"datasets": found.datasets, "mean": found.mean, "cost_weights": found.cost_weights}
-    (folder / "results.json").write_text(json.dumps(results))
+    asked = [
+        Asked((one["data_source"], one["index"]), one["kind"], name, em, cost)
+        for one in records
+        for name, em, cost in (("Newton-8B", 0.5, 1.0), ("Omni-72B", 0.8, 30.0))
+    ]
+    write_results(folder, summarise(records, CANDIDATES, CandidateTable.of(asked)), {})
     return folder

@@ -111,6 +111,9 @@ def test_benchmarks_are_compared_in_a_table_that_can_be_sorted_and_a_picture(vie
     expect(names.first).to_contain_text("large")
     expect(page.get_by_role("img", name=re.compile("Pareto front"))).to_be_visible()
     expect(page.locator("tbody tr", has_text="large")).to_contain_text("0.833")
+    best_constant = page.locator("path.constant")  # one for both: what the same money buys is the same for them
+    expect(best_constant).to_have_count(1)
+    expect(best_constant.locator("title")).to_have_text(re.compile("^Best constant, on the questions of .*large"))
 
 
 def test_the_theme_follows_the_system_and_the_switch(view, open_page, folders):

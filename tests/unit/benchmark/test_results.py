@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from router_r1.benchmark.comparison import hulls_of
 from router_r1.benchmark.metrics import bootstrap_interval, read_results, summarise, write_results
 from router_r1.benchmark.paper import paper_table
 from router_r1.benchmark.plots import draw_constants, draw_shares, write_figures
@@ -208,6 +209,25 @@ def test_runs_are_put_side_by_side_in_one_table_one_file_and_one_picture(runs, t
     assert ["expensive", "1.000", "1.000", "1.000"] in lines
     rows = {row["run"]: row for row in csv.DictReader((tmp_path / "both" / "comparison.csv").open())}
     assert (rows["expensive"]["nq"], rows["expensive"]["mean"], rows["expensive"]["raw_cost"]) == ("1.0", "1.0", "2.0")
+    assert (tmp_path / "both" / "em_cost.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmarks_on_the_same_questions_share_the_line_of_the_best_constant(runs, tmp_path):
+    """One that was run where the candidates were not asked has none, and what was written is read back."""
+    records = [record("nq", i) for i in range(2)]
+    asked = {
+        "one": [("A", 0.5, 2.0), ("B", 0.75, 10.0)],
+        "other": [("A", 0.5, 2.0), ("B", 0.75, 10.0), ("Dearer", 0.7, 20.0)],
+        "third": [("A", 0.25, 2.0)],
+    }
+    for name, scores in asked.items():
+        table = CandidateTable.of(Asked(("nq", i), "nq", *score) for i in range(2) for score in scores)
+        write_results(tmp_path / name, summarise(records, ["Atlas-7B"], table), {})
+    found = {name: read_results(tmp_path / name) for name in ("cheap", *asked)}
+    corners = [[(corner.raw_cost, corner.em) for corner in hull] for hull in hulls_of(found)]
+    assert corners == [[(0, 0), (2, 0.5), (10, 0.75)], [(0, 0), (2, 0.25)]]
+    assert list(hulls_of(found).values()) == [["one", "other"], ["third"]]
+    assert compare([*runs, str(tmp_path / "one"), "--out", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both" / "em_cost.png").read_bytes().startswith(b"\x89PNG")
 
 
