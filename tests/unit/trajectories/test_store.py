@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -182,6 +184,48 @@ def test_threads_may_use_it_at_once(store):
     for thread in threads:
         thread.join()
     assert store.page().total == 60
+
+
+_ADDS_MANY = """
+import sys
+from pathlib import Path
+from router_r1.trajectories import TrajectoryStore
+from tests.doubles.kept_trajectories import kept
+
+file, first = Path(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+with TrajectoryStore(file, keep_texts=True, timeout_s=60) as store:
+    for number in range(first, first + 100):
+        store.add([kept(number)])
+        store.trim(before=0.0, most_bytes=None)
+"""
+
+
+def test_processes_may_write_into_one_file_at_once(tmp_path, project_root):
+    """Two servers with the same --store, which neither has made yet."""
+    file = tmp_path / "store.sqlite"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ADDS_MANY, file, str(first)],
+            cwd=project_root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for first in (0, 100)
+    ]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        assert writer.communicate(timeout=60)[1] == ""
+        assert writer.returncode == 0
+    with TrajectoryStore(file, keep_texts=True, must_exist=True) as opened:
+        assert sorted(entry.id for entry in opened.every()) == sorted(f"t{number}" for number in range(200))
 
 
 def test_a_pseudonym_is_the_same_in_one_store_and_another_in_another(tmp_path):
