@@ -1,7 +1,7 @@
 """The tables of a store, and how its file is opened.
 
-The file is SQLite in WAL mode: one process writes at a time, any number read meanwhile. It must not lie on a network file system.
-`PRAGMA application_id` says that it is ours, `PRAGMA user_version` which version of these tables it has.
+The file is SQLite in WAL mode: one process writes at a time, any number read meanwhile. It must not lie on a network
+file system. `PRAGMA application_id` says that it is ours, `PRAGMA user_version` which version of these tables it has.
 """
 
 from __future__ import annotations
