@@ -3,7 +3,7 @@
 #
 #   bash scripts/run_tests.sh [PYTEST ARGUMENT...]         everything: linters, types, quick tests, engines, training, end to end
 #   bash scripts/run_tests.sh nightly                      the longest proofs, which the line above leaves out
-#   bash scripts/run_tests.sh quick [PYTEST ARGUMENT...]   what to run while writing code: 9 minutes of CPU time
+#   bash scripts/run_tests.sh quick [PYTEST ARGUMENT...]   what to run while writing code: linters, types, the unit tests
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -30,7 +30,7 @@ export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 HF_DATASE
 "$python" -m mypy
 quick=(-m "not slow" -n auto --maxprocesses=4 --dist loadfile)
 if [ "$part" = quick ]; then
-    exec "$python" -m pytest "${quick[@]}" --durations=10 "$@"
+    exec "$python" -m pytest "${quick[@]}" --durations=10 tests/unit "$@"
 fi
 if [ "$part" = nightly ]; then
     exec "$python" -m pytest -m nightly -n 2 --dist loadfile --durations=5 "$@"
