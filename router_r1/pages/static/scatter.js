@@ -15,7 +15,7 @@ export function Scatter({ rows, hulls, marked, onMark }) {
   const y = (em) => HEIGHT - BOTTOM - (em / best) * (HEIGHT - BOTTOM - TOP);
   const front = rows.filter((row) => row.on_front).sort((a, b) => a.values.raw_cost - b.values.raw_cost);
   const path = front.map(({ values }, i) => `${i ? `H${x(values.raw_cost).toFixed(1)}V` : `M${x(values.raw_cost).toFixed(1)},`}${y(values.em).toFixed(1)}`).join("");
-  const xTicks = [0, 0.02, 0.1, 0.25, 0.5, 1].map((part) => Number((part * most).toPrecision(1)));
+  const xTicks = [0, 0.02, 0.1, 0.25, 0.5, 1].map((part) => roundedDown(part * most));
   const told = front.map(({ name, values }) => `${name}, EM ${values.em.toFixed(3)} at ${short(values.raw_cost)}`).join("; ");
   return html`
     <svg class="scatter" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${`EM against raw cost. On the Pareto front: ${told}`}>
@@ -38,6 +38,12 @@ export function Scatter({ rows, hulls, marked, onMark }) {
       ${labelled(front, x, y).map(({ name, left, top }) => html`<text class="name" x=${left} y=${top}>${name}</text>`)}
     </svg>
   `;
+}
+
+/** To one digit, so that a tick at the end of the axis does not lie beyond it. */
+function roundedDown(value) {
+  const unit = 10 ** Math.floor(Math.log10(value || 1));
+  return Number((Math.floor(value / unit) * unit).toPrecision(1));
 }
 
 /** A line that is straight in cost and EM, as mixing two constants is; on a root scale it bends, so it is drawn in pieces. */
