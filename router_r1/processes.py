@@ -19,7 +19,7 @@ if os.getppid() == int(parent):
 """
 """What a child runs first: prctl(PR_SET_PDEATHSIG, SIGTERM), so that the kernel ends it when the parent is gone, even
 by kill -9 (Linux only), and then the command in its place. Code of ours between fork and exec (`preexec_fn`) would save
-the second start of the interpreter, but may deadlock where there are other threads (docs.python.org/3.11, subprocess)."""
+the second start of the interpreter, but may deadlock where there are other threads (Python's docs, `subprocess`)."""
 
 
 def start(
