@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from router_r1.benchmark.records import read_records
 from router_r1.datasets import write_parquet
 from tests.doubles.commands import bench as main
 from tests.doubles.commands import captured, compare
@@ -171,9 +172,10 @@ def test_a_key_that_is_withdrawn_ends_it_with_one_line_and_what_is_finished_is_k
     assert f"go on with --resume --out {folder}" in told
     assert not (folder / "results.json").exists()
     candidates.refuses_after = None
-    before = len(candidates.asked)
+    before, finished = len(candidates.asked), len(read_records(folder / "trajectories.jsonl"))
+    assert finished in (3, 4)  # the fourth may still be reading its reply when the fifth is refused
     assert bench(questions, "--resume")[0] == 0
-    assert len(candidates.asked) - before == 3  # of 7 questions, the four that were answered are not asked again
+    assert len(candidates.asked) - before == 7 - finished  # what is finished is not asked again
 
 
 def test_one_query_that_is_forbidden_is_a_failed_route(bench, questions, candidates):
