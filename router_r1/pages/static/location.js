@@ -1,5 +1,5 @@
 // The address bar is the state of a page that can be linked to: which page, and what is chosen on it.
-import { useEffect, useState } from "./ui.js";
+import { useLayoutEffect, useState } from "./ui.js";
 
 const listeners = new Set();
 const tell = () => listeners.forEach((listener) => listener());
@@ -14,7 +14,7 @@ export function go(address, { replace = false } = {}) {
 /** The current address, redrawn when it changes. */
 export function useLocation() {
   const [, redraw] = useState(0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const listener = () => redraw((n) => n + 1);
     listeners.add(listener);
     return () => listeners.delete(listener);

@@ -1,6 +1,6 @@
 // Trajectories: filtered, sorted and paged by the server, so that ten thousand are as quick as ten. What is chosen stands
 // in the address: a link shows somebody else the same.
-import { html, useEffect, useState } from "./ui.js";
+import { html, useEffect, useLayoutEffect, useState } from "./ui.js";
 import { Candidate } from "./candidates.js";
 import { count, seconds, short } from "./format.js";
 import { addressWith, go, useLocation } from "./location.js";
@@ -35,7 +35,7 @@ function List({ about, shelf, conditions, offset }) {
     );
     return () => controller.abort();
   }, [location.search]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     addEventListener("keydown", moveBetweenRows);
     return () => removeEventListener("keydown", moveBetweenRows);
   }, []);
@@ -129,8 +129,8 @@ function Filters({ about, shelf, conditions, choices, onChange }) {
       <${Choice} ...${of("status")} label="Status" options=${values("status")} />
       <${Choice} ...${of("format_error")} label="Format" options=${{ no: "kept", yes: "broken" }} />
       ${shelf === "server" && html`<${Choice} ...${of("feedback")} label="Feedback" options=${{ up: "thumbs up", down: "thumbs down", none: "none" }} />`}
-      <label>Cost from <input type="number" min="0" step="any" value=${conditions.least_raw_cost ?? ""} onChange=${choose("least_raw_cost")} /></label>
-      <label>Cost to <input type="number" min="0" step="any" value=${conditions.most_raw_cost ?? ""} onChange=${choose("most_raw_cost")} /></label>
+      <${Amount} ...${of("least_raw_cost")} label="Cost from" />
+      <${Amount} ...${of("most_raw_cost")} label="Cost to" />
       <label>Order
         <select value=${conditions.sort ?? "time"} onChange=${choose("sort")}>
           ${Object.entries(SORTS).map(([value, text]) => html`<option value=${value}>${text}</option>`)}
@@ -148,6 +148,14 @@ const Choice = ({ label, options, value, onChange }) => html`
     </select>
   </label>
 `;
+
+/** What is being typed is its own: a list that arrives meanwhile draws the filters again. */
+function Amount({ label, value, onChange }) {
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  return html`<label>${label} <input type="number" min="0" step="any" value=${text}
+    onInput=${(event) => setText(event.target.value)} onChange=${onChange} /></label>`;
+}
 
 /** Asks when the typing pauses. */
 function Search({ value, onChange }) {

@@ -1,5 +1,5 @@
 // One trajectory: what the policy wrote and what it was told, told apart; rewards; what each route took.
-import { html, useEffect, useRef, useState } from "./ui.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
 import { Candidate, hueOf } from "./candidates.js";
 import { seconds, short, usd } from "./format.js";
 import { addressWith, go } from "./location.js";
@@ -21,7 +21,7 @@ export function Trajectory({ id, shelf, conditions }) {
   }, [id]);
   useEffect(() => heading.current?.focus(), [found?.trajectory.id]); // a screen reader says which one is open now
   const steps = { back: addressWith({ id: null }), ...links(found) };
-  useEffect(() => {
+  useLayoutEffect(() => { // as soon as it is drawn: who sees a trajectory may press a key
     const onKey = (event) => {
       if (isTyping(event)) return;
       const to = { j: steps.after, ArrowRight: steps.after, k: steps.before, ArrowLeft: steps.before, Escape: steps.back }[event.key];

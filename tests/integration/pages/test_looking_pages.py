@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,23 @@ def test_trajectories_are_filtered_opened_and_gone_through_by_key(view, open_pag
     expect(other.get_by_role("heading", level=1)).to_have_text(was)
     page.keyboard.press("Escape")
     expect(page.get_by_role("status")).to_have_text("10 trajectories")
+
+
+def test_what_is_typed_while_a_list_is_read_stays(view, open_page, folders):
+    page = open_page(f"{view(folders)}/runs")
+    held: list[Any] = []
+    page.route(re.compile(r"trajectories\?"), lambda route: held.append(route))  # noqa: PLW0108: it is marked, which a method cannot be
+    with page.expect_request(re.compile(r"trajectories\?")):
+        page.get_by_role("link", name="Trajectories").click()
+    cost = page.get_by_label("Cost to")
+    cost.press_sequentially("1.5")
+    held[0].continue_()
+    expect(page.get_by_role("status")).to_have_text("123 trajectories")
+    expect(cost).to_have_value("1.5")
+    page.unroute(re.compile(r"trajectories\?"))
+    cost.press("Tab")
+    expect(page.get_by_role("status")).to_have_text("1 trajectory")
+    expect(page).to_have_url(re.compile("most_raw_cost=1.5"))
 
 
 def test_markup_in_question_answer_and_file_name_stays_text(view, open_page, folders):
