@@ -21,6 +21,7 @@ def folder():
         yield folder
 
 
+@pytest.mark.nightly
 def test_the_smoke_is_killed_resumed_and_passes(folder):
     command = [sys.executable, "scripts/gpu_smoke.py", *TINY]
     done = runner.run(command, timeout=1100, TMPDIR=folder)

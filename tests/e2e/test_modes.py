@@ -14,7 +14,7 @@ from router_r1.exit_codes import ExitCode
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from tests.e2e import runner
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 QUESTIONS, SAMPLES = 8, 4
 TINY = (
