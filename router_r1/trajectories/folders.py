@@ -15,6 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,18 @@ logger = logging.getLogger(__name__)
 _PATTERNS = ("**/trajectories.jsonl", "**/validation/[0-9]*.jsonl", "**/rollouts/[0-9]*.jsonl")
 _ASSISTANT = re.compile(r"\s*assistant\s*\Z")  # what is left of a chat template's markers
 _OBSERVATION = re.compile(rf"\s*<{INFORMATION}>(?P<body>.*?)</{INFORMATION}>\n?", re.DOTALL)
+_END_BYTES = 256
 _COUNTS, _TERMS, _STATUS = "candidate/", "term/", "status/"  # how veRL's lines name them (`Reward.as_metrics`)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What of a file is in the store."""
+
+    num_bytes: int = 0
+    num_lines: int = 0
+    end: bytes = b""
+    """Its last bytes: where others stand in their place, the file was written anew."""
 
 
 class FolderIndex:
@@ -49,34 +61,46 @@ class FolderIndex:
             if not folder.is_dir():
                 raise ConfigError("command line", "DIR", str(folder), "is no folder; give one of runs or benchmarks")
         self._folders, self._store = [folder.resolve() for folder in folders], store
-        self._read: dict[Path, tuple[int, int]] = {}  # file -> bytes and lines that are in the store
+        self._read: dict[Path, _Read] = {}
 
     def refresh(self) -> int:
-        """Read what has been written since, whole lines only; how many trajectories that were."""
+        """Read what has been written since, whole lines only; how many trajectories that were.
+
+        What stood in a file that is gone, or was written anew, leaves the store.
+        """
         count = 0
-        for folder in self._folders:
-            for file in _files_below(folder):
-                found = self._new_lines(file, str(file.relative_to(folder.parent)))
-                self._store.add(found)
-                count += len(found)
+        files = {file: folder for folder in self._folders for file in _files_below(folder)}
+        for file in self._read.keys() - files.keys():
+            self._forget(file)
+        for file, folder in files.items():
+            found = self._new_lines(file, str(file.relative_to(folder.parent)))
+            self._store.add(found)
+            count += len(found)
         return count
+
+    def _forget(self, file: Path) -> None:
+        self._store.forget(_id_of(file, place + 1) for place in range(self._read.pop(file, _Read()).num_lines))
 
     def _new_lines(self, file: Path, source: str) -> list[KeptTrajectory]:
         try:
             facts = file.stat()
-            offset, number = self._read.get(file, (0, 0))
-            if facts.st_size < offset:  # it was written anew
-                offset = number = 0
             with file.open("rb") as content:
-                content.seek(offset)
+                before = self._read.get(file, _Read())
+                content.seek(before.num_bytes - len(before.end))
+                if content.read(len(before.end)) != before.end:
+                    self._forget(file)
+                    before = _Read()
+                    content.seek(0)
                 whole, newline, _ = content.read().rpartition(b"\n")
         except OSError as fault:
             logger.warning("%s cannot be read: %s", file, fault.strerror)
             return []
-        lines = (whole + newline).split(b"\n")[:-1]
-        self._read[file] = (offset + len(whole) + len(newline), number + len(lines))
+        text = whole + newline
+        lines = text.split(b"\n")[:-1]
+        end = (before.end + text)[-_END_BYTES:]
+        self._read[file] = _Read(before.num_bytes + len(text), before.num_lines + len(lines), end)
         found = []
-        for place, line in enumerate(lines, start=number + 1):
+        for place, line in enumerate(lines, start=before.num_lines + 1):
             try:
                 found.append(_of_line(json.loads(line), _id_of(file, place), source, facts.st_mtime))
             except (ValueError, KeyError, TypeError, AttributeError) as fault:

@@ -153,6 +153,16 @@ class TrajectoryStore:
             for start in range(0, len(kept), _ROWS_AT_ONCE):
                 _add(database, kept[start : start + _ROWS_AT_ONCE])
 
+    def forget(self, ids: Iterable[str]) -> None:
+        """Delete these trajectories, whichever of them are there.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the file cannot be written.
+        """
+        gone = list(ids)
+        for start in range(0, len(gone), _ROWS_AT_ONCE):
+            self._delete(trajectories.c.id.in_(gone[start : start + _ROWS_AT_ONCE]))
+
     def give_feedback(self, id: str, feedback: Feedback, *, key: str | None = None) -> bool:
         """Put it beside the trajectory, instead of an earlier one.
 

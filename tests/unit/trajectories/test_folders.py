@@ -105,6 +105,23 @@ def test_what_is_written_later_is_read_later_and_half_a_line_not_before_it_is_wh
     assert order == [f"run/rollouts/{step}.jsonl" for step in (1, 1, 9, 10)]
 
 
+def test_what_is_gone_or_was_written_anew_leaves_the_store(tmp_path, store):
+    """A resumed training writes the files of its last steps once more; a folder may be deleted while it is shown."""
+    file = write(tmp_path / "run/rollouts/1.jsonl", LINE, LINE | {"score": 0.25}, LINE)
+    other = write(tmp_path / "run/rollouts/2.jsonl", LINE)
+    index = FolderIndex([tmp_path / "run"], store)
+    assert index.refresh() == 4
+    for rows in ([LINE | {"score": 0.5}], [LINE | {"score": score} for score in (0.1, 0.2, 0.3, 0.4, 0.6)]):
+        write(file, *rows)  # shorter, then longer
+        assert index.refresh() == len(rows)
+        rewards = [row.reward for row in store.page(Selection(source="run/rollouts/1.jsonl")).rows]
+        assert sorted(rewards) == sorted(row["score"] for row in rows)
+    other.unlink()
+    assert (index.refresh(), store.page().total) == (0, 5)
+    write(other, LINE, LINE)
+    assert (index.refresh(), store.page().total) == (2, 7)
+
+
 def test_an_index_made_anew_finds_the_same_trajectories_by_the_same_ids(tmp_path, store):
     write(tmp_path / "run/rollouts/1.jsonl", LINE, LINE)
     FolderIndex([tmp_path / "run"], store).refresh()
