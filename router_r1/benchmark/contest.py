@@ -34,7 +34,6 @@ from router_r1.benchmark.runner import (
     take_up,
 )
 from router_r1.candidate_answers import OfferedQuestion, left_to_ask, read_table
-from router_r1.constant_routers import described
 from router_r1.datasets.parquet import read_provenance
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
@@ -174,8 +173,8 @@ class Contest:
             write_results(entry.folder, results, {**own, **facts})
             one = entry.contender
             found.append(Contested(one.name, one.title, entry.alpha, results, is_candidate=one.asks_only is not None))
-        constants = {"constants": described(table)} if table is not None else {}
-        facts = {"not_run": self.not_run, **constants, **facts}
+        constants = found[0].results.constants if found else {}  # the same for all methods
+        facts = {"not_run": self.not_run, **({"constants": constants} if constants else {}), **facts}
         write_contest(self.folder, found, facts)
         write_report(self.folder, found, table, facts, paper=self._paper)
         return found

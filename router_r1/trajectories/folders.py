@@ -69,7 +69,10 @@ class FolderIndex:
         What stood in a file that is gone, or was written anew, leaves the store.
         """
         count = 0
-        files = {file: folder for folder in self._folders for file in _files_below(folder)}
+        files: dict[Path, Path] = {}
+        for folder in self._folders:  # one may lie in another: a file is of the first
+            for file in _files_below(folder):
+                files.setdefault(file, folder)
         for file in self._read.keys() - files.keys():
             self._forget(file)
         for file, folder in files.items():

@@ -65,7 +65,7 @@ def test_trajectories_are_filtered_opened_and_gone_through_by_key(view, open_pag
 def test_what_is_typed_while_a_list_is_read_stays(view, open_page, folders):
     page = open_page(f"{view(folders)}/runs")
     held: list[Any] = []
-    page.route(re.compile(r"trajectories\?"), lambda route: held.append(route))  # noqa: PLW0108: it is marked, which a method cannot be
+    page.route(re.compile(r"trajectories\?"), lambda route: held.append(route))
     with page.expect_request(re.compile(r"trajectories\?")):
         page.get_by_role("link", name="Trajectories").click()
     cost = page.get_by_label("Cost to")

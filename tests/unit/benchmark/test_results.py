@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from router_r1.benchmark.comparison import hulls_of
 from router_r1.benchmark.metrics import bootstrap_interval, read_results, summarise, write_results
 from router_r1.benchmark.paper import paper_table
-from router_r1.benchmark.plots import draw_constants, draw_shares, write_figures
+from router_r1.benchmark.plots import draw_constants, draw_em_against_cost, draw_shares, write_figures
 from router_r1.benchmark.tables import em_sheet, ordered, summary_sheet
 from router_r1.constant_routers import Asked, CandidateTable
 from router_r1.datasets.selection import BENCHMARKS
@@ -227,8 +227,10 @@ def test_benchmarks_on_the_same_questions_share_the_line_of_the_best_constant(ru
     corners = [[(corner.raw_cost, corner.em) for corner in hull] for hull in hulls_of(found)]
     assert corners == [[(0, 0), (2, 0.5), (10, 0.75)], [(0, 0), (2, 0.25)]]
     assert list(hulls_of(found).values()) == [["one", "other"], ["third"]]
-    assert compare([*runs, str(tmp_path / "one"), "--out", str(tmp_path / "both")]) == 0
-    assert (tmp_path / "both" / "em_cost.png").read_bytes().startswith(b"\x89PNG")
+    axes = Figure().add_subplot()
+    draw_em_against_cost(axes, {"one": (12.0, 0.9)}, hulls_of(found))
+    drawn = [line.get_xydata().tolist() for line in axes.lines if line.get_linestyle() == "--"]
+    assert drawn == [[[0, 0], [2, 0.5], [10, 0.75], [12, 0.75]], [[0, 0], [2, 0.25], [12, 0.25]]]
 
 
 def test_the_papers_figures_can_stand_beside_them_with_their_source(runs, tmp_path, capsys):
