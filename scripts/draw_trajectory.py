@@ -4,10 +4,9 @@ r"""Draw one trajectory as an SVG picture (`router_r1.benchmark.drawing`).
     python scripts/draw_trajectory.py trajectory.json --out trajectory.svg
 
 Without arguments it draws `docs/images/trajectory.svg` from the record that is kept beside it. That one is real: the
-router that `bash train.sh` trains (seed 0, 60 steps) was asked sixteen questions of two hops, and answered nine of them
-rightly; this is one of the nine:
+router that `bash train.sh` trains (seed 0, 60 steps) was asked
 
-    router-r1 ask --json "Who proved the one who rebuilt Sizik?"
+    router-r1 ask --json --cost-weight 0.8 "Who proved the one who rebuilt Sizik?"
 """
 
 from __future__ import annotations

@@ -217,20 +217,26 @@ def _tell_format(found: Found) -> Told:
     return Told(claims, [runs_sheet(found, {"default": BASE.name} | what)])
 
 
-def _build_unfitted(out: Path) -> Sequence[str]:
-    """A warm start that does not lean to the candidate whose descriptor fits the question; built on first use."""
+def _build_warm_start(out: Path, **hearsay: float) -> Sequence[str]:
+    """A warm start whose demonstrations choose by other hearsay; built on first use."""
+    from router_r1.sim.tiny_policy.demonstrations import Hearsay
     from router_r1.sim.tiny_policy.warm_start import WarmStartConfig, ensure_warm_start  # torch: seconds
 
-    folder = ensure_warm_start(config=WarmStartConfig(fitting_share=0.0), quiet=True)
+    folder = ensure_warm_start(config=WarmStartConfig(hearsay=Hearsay(**hearsay)), quiet=True)
     return [f"router_r1.sim.warm_start={folder}"]
 
 
 _CURES = {
-    "no dealt first choices": Training("no-dealt", ("router_r1.exploration.dealt=0",)),
     "no bonus for unlikely choices": Training("no-bonus", ("router_r1.exploration.tau=0",)),
     "advantages divided by their deviation": Training("divided", ("algorithm.norm_adv_by_std_in_grpo=true",)),
     "the window's cost term": Training("window-cost", ("router_r1.reward.terms.cost=cost",)),
-    "a warm start without a leaning": Training("unfitted", prepare=_build_unfitted),
+    "a warm start without any leaning": Training(
+        "unfitted",
+        prepare=partial(_build_warm_start, specialist_leaning=0.0, generalist_leaning=0.0, cost_leaning=0.0),
+    ),
+    "a warm start that does not lean on cost": Training(
+        "unleaning", prepare=partial(_build_warm_start, cost_leaning=0.0)
+    ),
     "names that stay the same": Training("fixed-names", ("router_r1.pool=sim",)),
 }
 """What is taken out of the default -> the training without it."""

@@ -4,9 +4,10 @@ Invariants:
 
 - every question is asked of a pool of its own: what a candidate is called says nothing, what its descriptor says leads
   to its name;
-- a search goes to the specialist of the question's domain with probability `fitting_share`, if there is one, and else
-  to any other candidate alike; what a candidate is worth and what it costs is left to reinforcement learning, and so is
-  what to make of the weight of cost, which every thought repeats;
+- whom a search goes to is hearsay, what a language model takes from words it has read (`Hearsay`): the specialist of
+  the question's domain is asked most, a generalist before a stranger, and where cost counts much who sounds cheap; what
+  a candidate is worth and what it costs is left to reinforcement learning;
+- a thought names what the choice depends on: what the pool has for the domain, its generalists, the weight of cost;
 - names, questions and replies are copied exactly, right or wrong; no fact of any one world is taught, since every
   demonstration happens in a world of its own, but those about famous names, which all worlds share;
 - ids are put together piece by piece as the rollout loop does it: prompt, turn, observation, turn;
@@ -15,8 +16,9 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from router_r1.prompts.cost_words import COST_WEIGHTS, cost_word
 from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
 from router_r1.rollout.tokens import encode_observation, encode_prompt
 from router_r1.sim.tiny_policy.open_text import draw_answer, draw_question, draw_word
-from router_r1.sim.world.candidates import IGNORANCE, NAMED, Known, SimulatedPool
+from router_r1.sim.world.candidates import ALL, IGNORANCE, NAMED, Known, SimulatedPool
 from router_r1.sim.world.facts import DOMAIN_OF, FAMOUS, NAMES, VERBS, Hop, World
 
 if TYPE_CHECKING:
@@ -56,12 +58,47 @@ SHARES: dict[str, float] = {
 """Kind of demonstration -> its share."""
 FAILED_ROUTE_SHARE, INVALID_SEARCH_SHARE = 0.05, 0.03
 """Share of demonstrations, of any kind, that first meet this fault and recover."""
-FITTING_SHARE = 0.5
 ASKS_ABOUT_KNOWN_SHARE = 0.4
 """Share of the questions about famous names that are asked nevertheless."""
 _ASKS_ANOTHER_SHARE = 0.6
 
 _MAX_OBSERVATION_TOKENS = 256
+_SOUNDS_DEAR = {"expert": 1, "brilliant": 1, "solid": 0, "plain": -1, "light": -1, "tiny": -1}
+"""Grade -> how dear the word sounds. Who is worth it is another matter: the brilliant boast, the plain are modest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hearsay:
+    """What the demonstrations' choices know beforehand."""
+
+    specialist_leaning: float = 3.3
+    """Nats by which the specialist of the question's domain is preferred to one of another."""
+    generalist_leaning: float = 2.0
+    """Nats by which a generalist is."""
+    cost_leaning: float = 2.5
+    """Nats by which who sounds dear is preferred where cost counts nothing, and who sounds cheap where it counts most;
+    in between by the weight of cost."""
+
+    def choose(
+        self, rng: random.Random, offered: Sequence[Candidate], domain: str | None, cost_weight: float
+    ) -> Candidate:
+        """Whom a search goes to.
+
+        Args:
+            domain: of the question; None if it has none.
+            cost_weight: in [0, 1].
+        """
+        dear = self.cost_leaning * (1 - 2 * cost_weight / max(COST_WEIGHTS))
+
+        def odds(candidate: Candidate) -> float:
+            field = field_of(candidate)
+            fits = self.specialist_leaning * (field == domain) + self.generalist_leaning * (field == ALL)
+            return math.exp(fits + dear * _SOUNDS_DEAR[grade_of(candidate)])
+
+        return rng.choices(offered, weights=[odds(candidate) for candidate in offered])[0]
+
+
+_HEARSAY = Hearsay()
 
 
 @dataclass(frozen=True)
@@ -114,8 +151,8 @@ def grade_of(candidate: Candidate) -> str:
 class _Scene:
     """What one demonstration happens in: a world, a deal, a weight of cost."""
 
-    def __init__(self, rng: random.Random, universe: RoutingPool, fitting_share: float) -> None:
-        self.rng, self._fitting_share = rng, fitting_share
+    def __init__(self, rng: random.Random, universe: RoutingPool, hearsay: Hearsay) -> None:
+        self.rng, self._hearsay = rng, hearsay
         dealt = draw_deal(universe, "demonstration", rng.getrandbits(62)).shown
         names = rng.sample(candidate_names(universe), k=len(dealt))
         self._deal = Deal(tuple(entry._replace(name=name) for entry, name in zip(dealt, names, strict=True)))
@@ -126,16 +163,15 @@ class _Scene:
 
     def choose(self, domain: str | None, other_than: Candidate | None = None) -> Candidate:
         offered = [c for c in self.pool.candidates if c != other_than]
-        fitting = [c for c in offered if field_of(c) == domain]
-        others = [c for c in offered if c not in fitting]
-        if fitting and self._fitting_share and self.rng.random() < self._fitting_share:
-            return self.rng.choice(fitting)
-        return self.rng.choice(others if self._fitting_share else offered)
+        return self._hearsay.choose(self.rng, offered, domain, self.cost_weight)
 
     def about(self, asked: str, domain: str) -> str:
-        """A thought: what is asked, its domain, and what the pool has for it."""
-        grades = [grade_of(c) for c in self.pool.candidates if field_of(c) == domain]
-        return f"{asked} is about {domain} {grades[0] if grades else NONE}."
+        """A thought: what is asked, its domain, and whom the pool has for it."""
+        return f"{asked} is about {self._offered(domain)}, {self._offered(ALL)}."
+
+    def _offered(self, field: str) -> str:
+        grades = {grade_of(c) for c in self.pool.candidates if field_of(c) == field}
+        return " ".join((field, *(sorted(grades, key=[*_SOUNDS_DEAR].index) or (NONE,))))
 
     def search(self, thought: str, candidate: Candidate, query: str) -> str:
         return think_then_search(f"{thought} {choice(candidate, self.cost_weight)}", candidate.name, query)
@@ -190,10 +226,10 @@ def known_fact(verb: str, entity: str, answer: str) -> str:
     return f"{KNOWN} {verb} {entity}. {conclusion(answer)}"
 
 
-def draw_script(rng: random.Random, universe: RoutingPool, fitting_share: float = FITTING_SHARE) -> Script:
+def draw_script(rng: random.Random, universe: RoutingPool, hearsay: Hearsay = _HEARSAY) -> Script:
     """A demonstration with a deal of the universe."""
     kind = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
-    scene = _Scene(rng, universe, fitting_share)
+    scene = _Scene(rng, universe, hearsay)
     script = _KINDS[kind](scene)
     if script.steps[0].body is None:  # nobody was asked
         return script
@@ -340,8 +376,7 @@ class Demonstrations:
         tokenizer: of the policy.
         universe: the pool that is dealt from.
         template: the prompt.
-        fitting_share: how often the specialist of the question's domain is asked, if there is one; 0: as often as any
-            other candidate.
+        hearsay: what its choices know beforehand.
     """
 
     def __init__(
@@ -349,13 +384,13 @@ class Demonstrations:
         tokenizer: PreTrainedTokenizerBase,
         universe: RoutingPool,
         template: Template,
-        fitting_share: float = FITTING_SHARE,
+        hearsay: Hearsay = _HEARSAY,
     ) -> None:
         self.tokenizer, self._universe, self._template = tokenizer, universe, template
-        self._fitting_share = fitting_share
+        self._hearsay = hearsay
 
     def draw(self, rng: random.Random) -> Example:
-        return self.encode(draw_script(rng, self._universe, self._fitting_share))
+        return self.encode(draw_script(rng, self._universe, self._hearsay))
 
     def encode(self, script: Script) -> Example:
         messages = render_messages(self._template, script.pool, script.question, cost_weight=script.cost_weight)

@@ -36,7 +36,8 @@ def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]
     descriptors = list(dict.fromkeys(c.descriptor for c in universe.candidates))
     rest = f"{THEN} who . {THEN} {ANSWER}."
     thoughts = [
-        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}. {rest} In this question cost counts {words}. Ask ."
+        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}, {ALL} {NONE}. {rest}"
+        f" In this question cost counts {words}. Ask ."
         for opening in (f"{FIRST_HOP} who", f"{NEXT_HOP} who", ONLY_HOP)
         for verb, words in zip(VERBS, [*LEVELS.values()] * 4, strict=True)
     ]

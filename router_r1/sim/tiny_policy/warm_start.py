@@ -50,9 +50,9 @@ from router_r1.project_files import pool_file
 from router_r1.prompts import Template, load_template
 from router_r1.sim.tiny_policy import weights as tiny_policy
 from router_r1.sim.tiny_policy.demonstrations import (
-    FITTING_SHARE,
     Demonstrations,
     Example,
+    Hearsay,
     candidate_names,
     draw_script,
 )
@@ -95,9 +95,8 @@ class WarmStartConfig:
     fact_sheets: int = 3
     """Sequences of own facts in each batch of demonstrations, beside them."""
     facts_per_sheet: int = 10
-    fitting_share: float = FITTING_SHARE
-    """How often a demonstration asks the specialist of the question's domain, if its pool has one, before any other;
-    0: as often as any other candidate."""
+    hearsay: Hearsay = Hearsay()  # noqa: RUF009  # frozen
+    """What the demonstrations' choices know beforehand."""
     lr: float = 1e-3
     """Twice as much slows copying down: the placed heads are lost before they are refined."""
     warmup_steps: int = 20
@@ -208,7 +207,7 @@ def build_warm_start(
     config = config or WarmStartConfig()
     tokenizer = tiny_policy.build_tokenizer(tokenizer_corpus(pool, template), (*candidate_names(pool), *NAMES))
     model = tiny_policy.build_model(tokenizer, seed, related_words(pool), graded_words())
-    curriculum = _Curriculum(Demonstrations(tokenizer, pool, template, config.fitting_share), tokenizer, config, seed)
+    curriculum = _Curriculum(Demonstrations(tokenizer, pool, template, config.hearsay), tokenizer, config, seed)
     train_on(
         model,
         tokenizer,

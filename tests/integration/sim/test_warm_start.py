@@ -22,7 +22,6 @@ from router_r1.protocol import Route, Search, Status, Trajectory, Turn, parse_tu
 from router_r1.rollout.policy import Generation
 from router_r1.sim.tiny_policy import SHIPPED_POLICY, warm_start
 from router_r1.sim.tiny_policy.demonstrations import (
-    FITTING_SHARE,
     NOBODY,
     Example,
     candidate_names,
@@ -338,7 +337,7 @@ def test_the_shipped_warm_start_has_form_and_copies_but_knows_no_more_than_descr
     assert report.copied >= 0.9, report
     assert report.em["known"] >= 0.9, report
     assert report.routes["known"] <= 0.2, report
-    assert report.fitting == pytest.approx(FITTING_SHARE, abs=0.15), report
+    assert 0.2 <= report.fitting <= 0.5, report
     assert 0.4 <= report.em["1_hop"] <= 0.7, report
     assert report.em["2_hop"] >= 0.2, report
     assert 0.5 <= report.decomposed <= 0.9, report

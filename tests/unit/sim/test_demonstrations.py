@@ -1,6 +1,8 @@
 """What the warm start shows."""
 
+import math
 import random
+import re
 from collections import Counter
 from itertools import pairwise
 
@@ -15,17 +17,18 @@ from router_r1.rewards.format import check_format
 from router_r1.rollout.tokens import decode, encode_observation
 from router_r1.sim.tiny_policy.demonstrations import (
     ANSWER,
-    FITTING_SHARE,
     NOBODY,
     NONE,
     THEN,
     Demonstrations,
+    Hearsay,
     Script,
     Step,
     answer_in,
     candidate_names,
     draw_script,
     field_of,
+    grade_of,
     think_then_answer,
     think_then_search,
 )
@@ -33,7 +36,7 @@ from router_r1.sim.tiny_policy.repetitions import draw_repetition
 from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import build_tokenizer
 from router_r1.sim.world.candidates import IGNORANCE
-from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, FAMOUS, NAMES, World
+from router_r1.sim.world.facts import DOMAINS, FAMOUS, NAMES, World
 
 SCRIPTS = 1500
 
@@ -101,12 +104,15 @@ def test_every_demonstration_has_a_pool_of_its_own_in_which_a_name_may_be_anyone
     assert fields == {*DOMAINS, "all"}
 
 
-def test_a_thought_says_what_the_pool_has_for_the_domain_and_how_much_cost_counts(asking):
+def test_a_thought_says_whom_the_pool_has_for_the_domain_and_for_all_and_how_much_cost_counts(asking):
     for script in of_the_world(asking):
         thought = next(step for step in script.steps if not step.is_mistake).turn
         domain = next(domain for domain in DOMAINS if f"is about {domain} " in thought)
-        found = [c.descriptor for c in script.pool.candidates if field_of(c) == domain]
-        assert f"is about {found[0] if found else f'{domain} {NONE}'}." in thought
+        (grades,) = re.findall(rf"is about {domain} ([a-z ]+), all ", thought)
+        (generalists,) = re.findall(r", all ([a-z ]+)\.", thought)
+        for field, told in ((domain, grades), ("all", generalists)):
+            found = [grade_of(c) for c in script.pool.candidates if field_of(c) == field]
+            assert sorted(told.split()) == sorted(found or [NONE])
         assert f"In this question cost counts {cost_word(script.cost_weight)}. Ask " in thought
 
 
@@ -123,28 +129,54 @@ def test_a_choice_is_the_descriptor_and_the_name_that_the_search_asks(asking):
             assert f"Ask {candidate.descriptor} {candidate.name}." in step.turn
 
 
-def first_choices(universe, fitting_share):
-    """(whether the first candidate asked is the domain's specialist, how many candidates there were)"""
+def chosen(universe, hearsay, *offered, domain, cost_weight=0.475, draws=4000):
+    rng = random.Random(0)
+    pool = [universe.candidate(name) for name in offered]
+    return Counter(hearsay.choose(rng, pool, domain, cost_weight).name for _ in range(draws))
+
+
+def test_the_domains_specialist_is_preferred_to_a_generalist_and_that_one_to_a_stranger(universe):
+    hearsay = Hearsay(specialist_leaning=2.0, generalist_leaning=1.0)
+    asked = chosen(universe, hearsay, "sport-solid", "all-solid", "film-solid", domain="sport")
+    assert asked["sport-solid"] / asked["all-solid"] == pytest.approx(math.e, rel=0.15)
+    assert asked["all-solid"] / asked["film-solid"] == pytest.approx(math.e, rel=0.15)
+
+
+def test_of_a_question_without_a_domain_everybody_is_a_stranger_or_a_generalist(universe):
+    asked = chosen(universe, Hearsay(), "sport-solid", "film-solid", domain=None)
+    assert asked["sport-solid"] / asked.total() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("cost_weight", "dearer"), [(0.0, math.e), (0.475, 1.0), (0.95, 1 / math.e)])
+def test_the_weight_of_cost_tips_the_balance_between_what_sounds_dear_and_what_sounds_neither(
+    universe, cost_weight, dearer
+):
+    asked = chosen(
+        universe, Hearsay(cost_leaning=1.0), "all-expert", "all-solid", domain="sport", cost_weight=cost_weight
+    )
+    assert asked["all-expert"] / asked["all-solid"] == pytest.approx(dearer, rel=0.15)
+
+
+def test_where_cost_counts_nothing_who_sounds_dear_is_asked_and_where_it_counts_most_who_sounds_cheap(universe):
+    asked = {weight: Counter() for weight in COST_WEIGHTS}
     for seed in range(4000):
-        script = draw_script(random.Random(seed), universe, fitting_share)
-        question = World().parse(script.question)
-        if question is None or question.num_hops > 1 or not searches(script) or script.steps[0].body.startswith("The "):
-            continue
-        domain = DOMAIN_OF[question.hops[0].verb]
-        if any(field_of(c) == domain for c in script.pool.candidates):
+        script = draw_script(random.Random(seed), universe)
+        if searches(script):
             first = script.pool.candidate(searches(script)[0].candidate)
-            yield field_of(first) == domain, len(script.pool.candidates)
+            asked[script.cost_weight][grade_of(first)] += 1
+    dear = [sum(counts[grade] for grade in ("expert", "brilliant")) / counts.total() for counts in asked.values()]
+    cheap = [sum(counts[g] for g in ("plain", "light", "tiny")) / counts.total() for counts in asked.values()]
+    assert dear == sorted(dear, reverse=True)
+    assert dear[0] > 0.7
+    assert cheap == sorted(cheap)
+    assert cheap[-1] > 0.7
 
 
-def test_the_domains_specialist_is_asked_as_often_as_was_wished(universe):
-    fitting = [is_fitting for is_fitting, _ in first_choices(universe, FITTING_SHARE)]
-    assert sum(fitting) / len(fitting) == pytest.approx(FITTING_SHARE, abs=0.05)
-
-
-def test_at_a_share_of_zero_the_choice_is_uniform_whatever_the_question(universe):
-    drawn = list(first_choices(universe, 0.0))
-    expected = sum(1 / size for _, size in drawn) / len(drawn)
-    assert sum(is_fitting for is_fitting, _ in drawn) / len(drawn) == pytest.approx(expected, abs=0.04)
+def test_without_any_leaning_everybody_is_asked_alike_whatever_the_question(universe):
+    nothing = Hearsay(specialist_leaning=0.0, generalist_leaning=0.0, cost_leaning=0.0)
+    offered = ("sport-expert", "all-plain", "film-light")
+    asked = chosen(universe, nothing, *offered, domain="sport", cost_weight=0.0)
+    assert all(asked[name] / asked.total() == pytest.approx(1 / 3, abs=0.03) for name in offered)
 
 
 def test_a_query_is_the_question_or_its_first_hop(asking):

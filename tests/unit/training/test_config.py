@@ -240,10 +240,10 @@ def test_by_default_nothing_is_explored():
     assert not exploration(composed("platform=gpu")).is_on
 
 
-def test_in_the_world_exploration_is_on_and_deals_what_the_tiny_policy_writes_to_choose(changed):
+def test_in_the_world_unlikely_choices_are_rewarded_where_the_tiny_policy_writes_them_and_none_is_dealt(changed):
     settings = exploration(changed())
 
-    assert settings.dealt_at(0.0) == 1.0
+    assert settings.dealt_at(0.0) == 0.0
     assert settings.tau_at(0.0) > 0
     assert (settings.marker, settings.choice) == (" Ask", "{descriptor} {name}")
 
