@@ -219,7 +219,7 @@ def _tell_format(found: Found) -> Told:
 
 def _build_warm_start(out: Path, **hearsay: float) -> Sequence[str]:
     """A warm start whose demonstrations choose by other hearsay; built on first use."""
-    from router_r1.sim.tiny_policy.demonstrations import Hearsay
+    from router_r1.sim.tiny_policy.hearsay import Hearsay
     from router_r1.sim.tiny_policy.warm_start import WarmStartConfig, ensure_warm_start  # torch: seconds
 
     folder = ensure_warm_start(config=WarmStartConfig(hearsay=Hearsay(**hearsay)), quiet=True)

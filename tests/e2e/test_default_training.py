@@ -22,6 +22,9 @@ def check_that_it_routes(folder: Path) -> None:
     assert mean["top_share"] < 0.4
     assert mean["effective_candidates"] > 4
     assert found["world_known"]["routes"] < 0.2
+    spent = {float(weight): of_weight["raw_cost"] for weight, of_weight in summary["cost_curve"].items()}
+    assert all(cost < spent[0.0] for weight, cost in spent.items() if weight)
+    assert spent[0.6] < spent[0.0] / 3
     for hops in (1, 2, 3):
         assert found[f"world_{hops}hop"]["routes"] == pytest.approx(hops, abs=0.3)
 

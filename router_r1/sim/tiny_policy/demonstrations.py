@@ -4,9 +4,8 @@ Invariants:
 
 - every question is asked of a pool of its own: what a candidate is called says nothing, what its descriptor says leads
   to its name;
-- whom a search goes to is hearsay, what a language model takes from words it has read (`Hearsay`): the specialist of
-  the question's domain is asked most, a generalist before a stranger, and where cost counts much who sounds cheap; what
-  a candidate is worth and what it costs is left to reinforcement learning;
+- whom a search goes to is hearsay (`Hearsay`); what a candidate is worth and what it costs is left to reinforcement
+  learning;
 - a thought names what the choice depends on: what the pool has for the domain, its generalists, the weight of cost;
 - names, questions and replies are copied exactly, right or wrong; no fact of any one world is taught, since every
   demonstration happens in a world of its own, but those about famous names, which all worlds share;
@@ -16,9 +15,8 @@ Invariants:
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,7 @@ from router_r1.prompts import Template, failed_route, invalid_search, render_mes
 from router_r1.prompts.cost_words import COST_WEIGHTS, cost_word
 from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer, render_search, render_think
 from router_r1.rollout.tokens import encode_observation, encode_prompt
+from router_r1.sim.tiny_policy.hearsay import GRADES_TOLD, HEARSAY, Hearsay, field_of, grade_of
 from router_r1.sim.tiny_policy.open_text import draw_answer, draw_question, draw_word
 from router_r1.sim.world.candidates import ALL, IGNORANCE, NAMED, Known, SimulatedPool
 from router_r1.sim.world.facts import DOMAIN_OF, FAMOUS, NAMES, VERBS, Hop, World
@@ -63,42 +62,6 @@ ASKS_ABOUT_KNOWN_SHARE = 0.4
 _ASKS_ANOTHER_SHARE = 0.6
 
 _MAX_OBSERVATION_TOKENS = 256
-_SOUNDS_DEAR = {"expert": 1, "brilliant": 1, "solid": 0, "plain": -1, "light": -1, "tiny": -1}
-"""Grade -> how dear the word sounds. Who is worth it is another matter: the brilliant boast, the plain are modest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hearsay:
-    """What the demonstrations' choices know beforehand."""
-
-    specialist_leaning: float = 3.3
-    """Nats by which the specialist of the question's domain is preferred to one of another."""
-    generalist_leaning: float = 2.0
-    """Nats by which a generalist is."""
-    cost_leaning: float = 2.5
-    """Nats by which who sounds dear is preferred where cost counts nothing, and who sounds cheap where it counts most;
-    in between by the weight of cost."""
-
-    def choose(
-        self, rng: random.Random, offered: Sequence[Candidate], domain: str | None, cost_weight: float
-    ) -> Candidate:
-        """Whom a search goes to.
-
-        Args:
-            domain: of the question; None if it has none.
-            cost_weight: in [0, 1].
-        """
-        dear = self.cost_leaning * (1 - 2 * cost_weight / max(COST_WEIGHTS))
-
-        def odds(candidate: Candidate) -> float:
-            field = field_of(candidate)
-            fits = self.specialist_leaning * (field == domain) + self.generalist_leaning * (field == ALL)
-            return math.exp(fits + dear * _SOUNDS_DEAR[grade_of(candidate)])
-
-        return rng.choices(offered, weights=[odds(candidate) for candidate in offered])[0]
-
-
-_HEARSAY = Hearsay()
 
 
 @dataclass(frozen=True)
@@ -138,16 +101,6 @@ class _OpenSource:
         return Known(key=query, answer=self.answer, skill=lambda _: 1.0, wrong=lambda _: self.answer)
 
 
-def field_of(candidate: Candidate) -> str:
-    """The first word of a descriptor: a domain, or what stands for all of them."""
-    return candidate.descriptor.split()[0]
-
-
-def grade_of(candidate: Candidate) -> str:
-    """The second word."""
-    return candidate.descriptor.split()[1]
-
-
 class _Scene:
     """What one demonstration happens in: a world, a deal, a weight of cost."""
 
@@ -171,7 +124,7 @@ class _Scene:
 
     def _offered(self, field: str) -> str:
         grades = {grade_of(c) for c in self.pool.candidates if field_of(c) == field}
-        return " ".join((field, *(sorted(grades, key=[*_SOUNDS_DEAR].index) or (NONE,))))
+        return " ".join((field, *(sorted(grades, key=GRADES_TOLD.index) or (NONE,))))
 
     def search(self, thought: str, candidate: Candidate, query: str) -> str:
         return think_then_search(f"{thought} {choice(candidate, self.cost_weight)}", candidate.name, query)
@@ -226,7 +179,7 @@ def known_fact(verb: str, entity: str, answer: str) -> str:
     return f"{KNOWN} {verb} {entity}. {conclusion(answer)}"
 
 
-def draw_script(rng: random.Random, universe: RoutingPool, hearsay: Hearsay = _HEARSAY) -> Script:
+def draw_script(rng: random.Random, universe: RoutingPool, hearsay: Hearsay = HEARSAY) -> Script:
     """A demonstration with a deal of the universe."""
     kind = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
     scene = _Scene(rng, universe, hearsay)
@@ -384,7 +337,7 @@ class Demonstrations:
         tokenizer: PreTrainedTokenizerBase,
         universe: RoutingPool,
         template: Template,
-        hearsay: Hearsay = _HEARSAY,
+        hearsay: Hearsay = HEARSAY,
     ) -> None:
         self.tokenizer, self._universe, self._template = tokenizer, universe, template
         self._hearsay = hearsay

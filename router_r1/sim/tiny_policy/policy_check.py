@@ -19,7 +19,8 @@ from router_r1.rewards.format import check_format
 from router_r1.rewards.outcome import exact_match
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.tokens import encode_prompt
-from router_r1.sim.tiny_policy.demonstrations import NOBODY, answer_in, field_of, hop_query
+from router_r1.sim.tiny_policy.demonstrations import NOBODY, answer_in, hop_query
+from router_r1.sim.tiny_policy.hearsay import field_of
 from router_r1.sim.tiny_policy.torch_policy import TorchPolicy
 from router_r1.sim.world.candidates import IGNORANCE, SimulatedPool
 from router_r1.sim.world.facts import Shares, World, WorldQuestion

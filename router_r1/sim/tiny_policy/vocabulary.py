@@ -21,8 +21,8 @@ from router_r1.sim.tiny_policy.demonstrations import (
     THEN,
     candidate_names,
     conclusion,
-    grade_of,
 )
+from router_r1.sim.tiny_policy.hearsay import grade_of
 from router_r1.sim.tiny_policy.words import WORDS
 from router_r1.sim.world.candidates import ALL, REPLY_TEMPLATES
 from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, NAMES, RELATIONS, VERBS

@@ -52,10 +52,10 @@ from router_r1.sim.tiny_policy import weights as tiny_policy
 from router_r1.sim.tiny_policy.demonstrations import (
     Demonstrations,
     Example,
-    Hearsay,
     candidate_names,
     draw_script,
 )
+from router_r1.sim.tiny_policy.hearsay import HEARSAY, Hearsay
 from router_r1.sim.tiny_policy.repetitions import draw_repetition
 from router_r1.sim.tiny_policy.training_progress import ProgressReport
 from router_r1.sim.tiny_policy.vocabulary import graded_words, related_words, tokenizer_corpus
@@ -95,7 +95,7 @@ class WarmStartConfig:
     fact_sheets: int = 3
     """Sequences of own facts in each batch of demonstrations, beside them."""
     facts_per_sheet: int = 10
-    hearsay: Hearsay = Hearsay()  # noqa: RUF009  # frozen
+    hearsay: Hearsay = HEARSAY
     """What the demonstrations' choices know beforehand."""
     lr: float = 1e-3
     """Twice as much slows copying down: the placed heads are lost before they are refined."""

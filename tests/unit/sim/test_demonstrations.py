@@ -21,17 +21,15 @@ from router_r1.sim.tiny_policy.demonstrations import (
     NONE,
     THEN,
     Demonstrations,
-    Hearsay,
     Script,
     Step,
     answer_in,
     candidate_names,
     draw_script,
-    field_of,
-    grade_of,
     think_then_answer,
     think_then_search,
 )
+from router_r1.sim.tiny_policy.hearsay import Hearsay, field_of, grade_of
 from router_r1.sim.tiny_policy.repetitions import draw_repetition
 from router_r1.sim.tiny_policy.vocabulary import tokenizer_corpus
 from router_r1.sim.tiny_policy.weights import build_tokenizer
