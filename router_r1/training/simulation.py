@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -103,7 +104,7 @@ def write_questions(config: DictConfig, folder: Path) -> None:
 def start_policy(config: DictConfig) -> Path | str:
     """The policy to start from: the shipped warm start, or what `sim.warm_start` names: folder, hub id, or `build`.
 
-    One for a pool of recorded replies is built in the run's folder, and found there when the run is resumed.
+    One for real questions or recorded replies is built in the run's folder, and found there when the run is resumed.
     """
     asked = config.router_r1.sim.warm_start
     if asked is None:
@@ -111,17 +112,31 @@ def start_policy(config: DictConfig) -> Path | str:
     if asked != "build":
         folder = Path(asked).expanduser()
         return folder.absolute() if folder.is_dir() else str(asked)
-    if (pool := pool_of(config)).recorded:
+    # torch and transformers: seconds
+    if not (pool_of(config).recorded or config.router_r1.sim.qa_train):
+        from router_r1.sim.tiny_policy.warm_start import ensure_warm_start
+
+        return ensure_warm_start(seed=config.seed)
+    folder = Path(config.run_dir, "warm_start")
+    if not folder.exists():
+        partial = folder.with_name("warm_start.partial")
+        _build_for_the_questions(config, partial)
+        os.replace(partial, folder)
+    return folder.absolute()
+
+
+def _build_for_the_questions(config: DictConfig, folder: Path) -> None:
+    """Go on with the shipped warm start on demonstrations made of the run's training questions."""
+    pool, template = pool_of(config), load_template(config.router_r1.template)
+    if pool.recorded:
         from router_r1.recorded.warm_start import build_recorded_warm_start
 
-        folder = Path(config.run_dir, "warm_start")
-        if not (folder / "config.json").exists():
-            template = load_template(config.router_r1.template)
-            build_recorded_warm_start(folder, pool, template, seed=config.seed)
-        return folder.absolute()
-    from router_r1.sim.tiny_policy.warm_start import ensure_warm_start  # torch and transformers: seconds
+        build_recorded_warm_start(folder, pool, template, seed=config.seed)
+    else:
+        from router_r1.sim.tiny_policy.real_questions import build_real_warm_start
 
-    return ensure_warm_start(seed=config.seed)
+        questions = Path(config.run_dir, "data", "train.parquet")
+        build_real_warm_start(folder, pool, template, questions, seed=config.seed)
 
 
 def untrained_policy(folder: Path) -> Path:

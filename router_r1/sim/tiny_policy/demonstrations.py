@@ -92,7 +92,7 @@ class Script:
 
 
 @dataclass(frozen=True)
-class _OpenSource:
+class OpenSource:
     """A question source that answers whatever it is asked by one fixed answer."""
 
     answer: str
@@ -151,9 +151,10 @@ class _Scene:
         return Script(self.pool, self.cost_weight, question, steps)
 
 
-def choice(candidate: Candidate, cost_weight: float) -> str:
-    """How a thought ends that is followed by a search."""
-    return f"In this question cost counts {cost_word(cost_weight)}. Ask {candidate.descriptor} {candidate.name}."
+def choice(candidate: Candidate, cost_weight: float, before: str = "") -> str:
+    """How a thought ends that is followed by a search; `before` is a sentence right before the choice."""
+    weighed = f"In this question cost counts {cost_word(cost_weight)}."
+    return " ".join(filter(None, (weighed, before, f"Ask {candidate.descriptor} {candidate.name}.")))
 
 
 def think_then_search(thought: str, candidate: str, query: str) -> str:
@@ -256,7 +257,7 @@ def hop_query(verb: str, entity: str) -> str:
 
 def _open(scene: _Scene) -> Script:
     question, answer, candidate = draw_question(scene.rng), draw_answer(scene.rng), scene.choose(None)
-    reply = scene.reply(candidate, question, SimulatedPool(scene.world, [_OpenSource(answer)]))
+    reply = scene.reply(candidate, question, SimulatedPool(scene.world, [OpenSource(answer)]))
     return scene.script(
         question, [Step(scene.search(OPEN, candidate, question), reply), Step(think_then_answer(answer))]
     )

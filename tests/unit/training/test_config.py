@@ -84,7 +84,7 @@ def test_real_questions_without_a_gpu_are_asked_of_the_pool_whose_candidates_kee
     c = composed("experiment=nq_hotpotqa_cpu")
 
     assert load_pool(c.router_r1.pool, base_url="http://127.0.0.1:1/v1").deals is None
-    assert (c.router_r1.sim.qa_root, c.router_r1.reward.cost_coe) == ("/data", 0)
+    assert (c.router_r1.sim.qa_root, c.router_r1.sim.warm_start) == ("/data", "build")
     cfg.check_settings(c)
 
 

@@ -1,0 +1,93 @@
+"""The tiny policy, made ready for real questions that simulated candidates answer (`sim.qa_train`)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from router_r1.pool import Candidate, RoutingPool
+from router_r1.prompts import Template, with_question_mark
+from router_r1.sim.tiny_policy.demonstrations import OpenSource
+from router_r1.sim.tiny_policy.hearsay import field_of
+from router_r1.sim.tiny_policy.open_questions import OpenQuestions, build_on_shipped
+from router_r1.sim.tiny_policy.open_text import draw_answer
+from router_r1.sim.world.candidates import ALL, SimulatedPool
+from router_r1.sim.world.facts import World
+
+STEPS, BATCH, RATE = 800, 16, 2e-3
+SEVERAL_FROM = 11
+"""Words of a question. Of NQ's (training sample) 16 % have as many, of HotpotQA's 84 %."""
+GENERALIST_LEANING = 1.4
+"""Nats."""
+_IN_THE_QUESTION, _OPEN_TEXT = 0.25, 0.2
+"""Share of the answers that are words of the question, and of those that are open text; the rest answer another
+question."""
+
+
+def build_real_warm_start(
+    folder: Path,
+    pool: RoutingPool,
+    template: Template,
+    train_file: Path,
+    *,
+    seed: int,
+    steps: int = STEPS,
+    quiet: bool = False,
+) -> None:
+    """Go on with the shipped policy, and save it as a Hugging Face folder; minutes.
+
+    Args:
+        train_file: the run's training questions, parquet.
+        quiet: no progress bar.
+    """
+    rows = pq.read_table(train_file).to_pylist()
+    answers = [row["reward_model"]["ground_truth"]["target"][0] for row in rows]
+
+    def answer(rng: random.Random, question: str) -> str:
+        kind = rng.random()
+        if kind < _IN_THE_QUESTION:
+            return some_words(question, rng)
+        return draw_answer(rng) if kind < _IN_THE_QUESTION + _OPEN_TEXT else str(rng.choice(answers))
+
+    questions = OpenQuestions(
+        texts=[with_question_mark(row["extra_info"]["question"]) for row in rows],
+        told=facts_to_find,
+        leaning=leaning,
+        answer=answer,
+        reply=_reply,
+    )
+    build_on_shipped(folder, pool, template, questions, seed=seed, steps=steps, batch=BATCH, rate=RATE, quiet=quiet)
+
+
+def facts_to_find(question: str) -> str:
+    """What a thought says of a question."""
+    return f"Facts to find: {'several' if needs_several(question) else 'one'}."
+
+
+def needs_several(question: str) -> bool:
+    """Whether it needs several facts, as long ones mostly do."""
+    return len(question.split()) >= SEVERAL_FROM
+
+
+def leaning(question: str, candidate: Candidate) -> float:
+    """Hearsay: who knows a little of all is asked for several facts, a specialist for one.
+
+    Right or wrong, it makes the choice depend on what the thought says. Where it depends on nothing, training learns
+    who is best for all questions together, and asks nobody else.
+    """
+    is_generalist = field_of(candidate) == ALL
+    return GENERALIST_LEANING * (1 if needs_several(question) else -1) * is_generalist
+
+
+def some_words(question: str, rng: random.Random) -> str:
+    """One to four words of the question in a row."""
+    words = question.rstrip("?").split()
+    length = min(len(words), rng.randint(1, 4))
+    start = rng.randrange(len(words) - length + 1)
+    return " ".join(words[start : start + length])
+
+
+def _reply(candidate: Candidate, answer: str) -> str:
+    return SimulatedPool(World(), [OpenSource(answer)]).reply(candidate.name, answer)

@@ -1,0 +1,107 @@
+"""The warm starts that go on from the shipped one: what is shown, and that it trains."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+from router_r1.datasets import Question, drawn_row, write_parquet
+from router_r1.pool import load_pool
+from router_r1.prompts import load_template
+from router_r1.recorded.warm_start import build_recorded_warm_start
+from router_r1.sim.tiny_policy.demonstrations import Example
+from router_r1.sim.tiny_policy.open_questions import astray, rate_left, varied
+from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, facts_to_find, some_words
+from tests.doubles.recorded import sum_lines, sum_question, write_recorded_pool
+
+QUESTION = "Which one of the two is older?"
+
+
+def test_a_question_is_shown_with_other_numbers_of_the_same_form():
+    text = sum_question(123, 4567)
+    shown = [varied(text, ["word"], random.Random(seed)) for seed in range(50)]
+
+    assert len({*shown}) == 50
+    assert sum("123" not in one for one in shown) > 25
+    assert all(any(word.isdigit() and len(word) == 3 for word in one.split()) for one in shown)
+
+
+def test_now_and_then_up_to_four_words_of_a_question_stand_there_twice():
+    words = [f"w{letter}" for letter in "abcdefghij"]
+    shown = [varied(" ".join(words), words, random.Random(seed)).split() for seed in range(200)]
+    longer = [len(one) - len(words) for one in shown if len(one) > len(words)]
+
+    assert {*longer} == {1, 2, 3, 4}
+    assert 30 < len(longer) < 90
+
+
+def test_a_copy_that_goes_astray_is_closed_and_nothing_of_the_error_is_trained():
+    example = Example(list(range(100, 120)), [at >= 5 for at in range(20)])
+    for seed in range(50):
+        shown = astray(example, 8, 15, range(1, 50), random.Random(seed))
+        others = [at for at, token in enumerate(shown.ids) if token < 50]
+        assert 8 <= others[0] < 15
+        assert shown.ids[: others[0]] == example.ids[: others[0]]
+        assert shown.ids[others[-1] + 1 :] == example.ids[15:]
+        assert not any(shown.trained[at] for at in others)
+        assert all(shown.trained[others[-1] + 1 :])
+        assert len(shown.trained) == len(shown.ids)
+
+
+def test_the_rate_rises_and_falls():
+    left = [rate_left(step, 100) for step in range(100)]
+    assert max(left) == pytest.approx(1, rel=0.02)
+    assert left[0] < left[4] > left[50] > left[99] > 0.04
+
+
+def test_a_thought_says_of_a_long_question_that_it_needs_several_facts():
+    assert facts_to_find(QUESTION) == "Facts to find: one."
+    assert facts_to_find(f"{QUESTION} {QUESTION}") == "Facts to find: several."
+
+
+def test_an_answer_that_stands_in_the_question_is_one_to_four_words_of_it():
+    drawn = {some_words(QUESTION, random.Random(seed)) for seed in range(300)}
+    assert {len(words.split()) for words in drawn} == {1, 2, 3, 4}
+    assert all(f" {words} " in f" {QUESTION.rstrip('?')} " for words in drawn)
+    assert some_words("Why?", random.Random(0)) == "Why"
+
+
+def recorded(folder: Path, project_root: Path) -> None:
+    pool = load_pool(write_recorded_pool(folder.parent, sum_lines(30)))
+    build_recorded_warm_start(folder, pool, load_template("tiny"), seed=0, steps=2, quiet=True)
+
+
+def real(folder: Path, project_root: Path) -> None:
+    rows = [
+        drawn_row(
+            Question(f"train_{number}", f"who wrote book {number}", (f"Ann {number}",)),
+            data_source="nq",
+            split="train",
+            index=number,
+            render=lambda question, **_: [{"role": "user", "content": question}],
+        )
+        for number in range(20)
+    ]
+    questions = folder.parent / "train.parquet"
+    write_parquet(rows, questions)
+    pool = load_pool(project_root / "configs/pools/sim.yaml")
+    build_real_warm_start(folder, pool, load_template("tiny"), questions, seed=0, steps=2, quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [recorded, real])
+def test_it_goes_on_from_the_shipped_policy_and_is_the_same_for_the_same_seed(tmp_path, project_root, build):
+    from transformers import AutoModelForCausalLM
+
+    from router_r1.sim.tiny_policy import SHIPPED_POLICY
+
+    for name in ("one", "other"):
+        build(tmp_path / name, project_root)
+    folders = (tmp_path / "one", tmp_path / "other", SHIPPED_POLICY)
+    one, other, shipped = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in folders)
+    assert all((one[name] == other[name]).all() for name in one)
+    assert any((one[name] != shipped[name]).any() for name in one)
