@@ -9,13 +9,16 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
+from transformers import AutoTokenizer
+
 from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.pool import load_pool
 from router_r1.prompts import load_template
 from router_r1.recorded.warm_start import build_recorded_warm_start
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.tiny_policy.demonstrations import Example
-from router_r1.sim.tiny_policy.open_questions import astray, rate_left, varied
-from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, facts_to_find, some_words
+from router_r1.sim.tiny_policy.open_questions import Batches, OpenQuestions, astray, rate_left, varied
+from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, facts_to_find, leaning, some_words
 from tests.doubles.recorded import sum_lines, sum_question, write_recorded_pool
 
 QUESTION = "Which one of the two is older?"
@@ -63,6 +66,30 @@ def test_a_thought_says_of_a_long_question_that_it_needs_several_facts():
     assert facts_to_find(f"{QUESTION} {QUESTION}") == "Facts to find: several."
 
 
+def test_several_facts_lean_to_a_generalist_and_one_to_a_specialist(project_root):
+    pool = load_pool(project_root / "configs/pools/sim.yaml")
+    omni, film = (next(c for c in pool.candidates if c.name == name) for name in ("Omni-72B", "CineMind-7B"))
+
+    assert leaning(f"{QUESTION} {QUESTION}", omni) > 0 > leaning(QUESTION, omni)
+    assert leaning(f"{QUESTION} {QUESTION}", film) == leaning(QUESTION, film) == 0
+
+
+def test_demonstrations_say_what_the_question_needs_and_go_astray_in_the_query_alone(project_root):
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
+    questions = OpenQuestions(
+        texts=[QUESTION], told=facts_to_find, leaning=leaning, answer=lambda *_: "Ann", reply=lambda *_: "It is Ann."
+    )
+    pool, template = load_pool(project_root / "configs/pools/sim.yaml"), load_template("tiny")
+    lost = 0
+    for example in Batches(tokenizer, pool, template, questions, steps=1, batch=64, seed=0)[0]:
+        start = example.trained.index(True)
+        until_wrong = tokenizer.decode(example.ids[start : example.trained.index(False, start)])
+        assert " Facts to find: one. Ask " in until_wrong or " Facts to find: several. Ask " in until_wrong
+        assert until_wrong.count("<search>") == 1  # what is not trained lies in the query, or behind the turn
+        lost += "</search>" not in until_wrong
+    assert 2 <= lost <= 20
+
+
 def test_an_answer_that_stands_in_the_question_is_one_to_four_words_of_it():
     drawn = {some_words(QUESTION, random.Random(seed)) for seed in range(300)}
     assert {len(words.split()) for words in drawn} == {1, 2, 3, 4}
@@ -96,8 +123,6 @@ def real(folder: Path, project_root: Path) -> None:
 @pytest.mark.parametrize("build", [recorded, real])
 def test_it_goes_on_from_the_shipped_policy_and_is_the_same_for_the_same_seed(tmp_path, project_root, build):
     from transformers import AutoModelForCausalLM
-
-    from router_r1.sim.tiny_policy import SHIPPED_POLICY
 
     for name in ("one", "other"):
         build(tmp_path / name, project_root)
