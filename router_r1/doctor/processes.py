@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 TIMEOUT_S = 240.0
 _NUMBERS = 1 << 20
 _ALL_REDUCE, _WEIGHTS = "all-reduce", "weight exchange"
+_PLATFORM = {
+    "cuda": {"VERL_PLATFORM": "nvidia"},
+    "cpu": {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "router_r1.training.cpu.platform"},
+}
+"""What veRL is told of each kind of device; its platforms are named after makers."""
 
 
 def check_processes(gpus: int) -> list[Check]:
@@ -47,9 +52,7 @@ def _check(what: str, size: int, device: str) -> Check:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [sys.executable, "-m", "router_r1.doctor.processes", what]
-        environment = os.environ | {"VERL_PLATFORM": device}
-        if device == "cpu":
-            environment["VERL_USE_EXTERNAL_MODULES"] = "router_r1.training.cpu.platform"
+        environment = os.environ | _PLATFORM[device]
         members = []
         for rank in range(size):
             with (folder / f"{rank}.log").open("w") as log:

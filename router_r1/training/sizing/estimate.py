@@ -13,6 +13,7 @@ from router_r1.atomic import write_text
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.runs import read_metrics
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.training.sizing import memory, profiles
 from router_r1.training.sizing.amounts import Amounts, Measured, amounts_of, measured_like
 from router_r1.training.sizing.gpus import DEFAULT_TYPE, Cluster, gpus_here, parse_gpus
@@ -71,7 +72,7 @@ def estimate(
     if config.trainer.device == "cpu":
         return Estimate(amounts, measured, None)
     try:
-        model = model_size(str(config.actor_rollout_ref.model.path), "configuration", _MODEL_KEY)
+        model = model_size(_policy_of(config), "configuration", _MODEL_KEY)
     except ConfigError as fault:
         return Estimate(amounts, measured, None, str(fault))
     job = job_of(config)
@@ -89,6 +90,14 @@ def estimate(
         checkpoint_gb=memory.checkpoint_bytes(model, job, has_hf_model="hf_model" in saved) / 1e9,
     )
     return Estimate(amounts, measured, plan)
+
+
+def _policy_of(config: DictConfig) -> str:
+    """The model that a training starts from; what the embedded world builds for it is of the shipped policy's shape."""
+    sim = config.router_r1.sim
+    if not sim.enabled:
+        return str(config.actor_rollout_ref.model.path)
+    return str(SHIPPED_POLICY if sim.warm_start in (None, "build") else sim.warm_start)
 
 
 def refuse_what_cannot_fit(found: Estimate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -22,6 +23,17 @@ def test_two_processes_add_and_send_weights_as_verl_does():
         ("weight exchange", Status.OK),
     ], checks
     assert checks[0].found == "gloo added 4 MB over 2 processes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", processes._PLATFORM)
+def test_verl_has_a_platform_of_the_name_that_it_is_told(device):
+    pytest.importorskip("verl")
+    seen = "from verl.plugin.platform import get_platform; print(get_platform().device_name)"
+    done = subprocess.run(
+        [sys.executable, "-c", seen], env=os.environ | processes._PLATFORM[device], capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1:] == [device], done.stderr
 
 
 @pytest.mark.slow

@@ -250,6 +250,18 @@ def test_a_model_of_unknown_size_leaves_the_rest_of_the_plan(changed, tmp_path):
     assert "hf download nobody/no-such-model config.json" in memory
 
 
+@pytest.mark.parametrize("warm_start", ["null", "build"])
+def test_the_embedded_world_plans_for_the_policy_that_it_starts_from(tmp_path, warm_start):
+    said = ["platform=gpu", "experiment=world_cpu", "trainer.n_gpus_per_node=1"]
+    config = cfg.compose_config([*said, f"router_r1.sim.warm_start={warm_start}"])
+    cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path), "runs_dir": str(tmp_path)})
+
+    found = planned(cfg.resolve(config), gpus="1xH100-80")
+
+    assert found.memory is not None, found.why_no_memory
+    assert found.memory.model.parameters < 2e6
+
+
 def test_without_a_gpu_nothing_is_said_of_memory(tmp_path):
     config = cfg.compose_config(["platform=cpu", "experiment=world_cpu"])
     cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path), "runs_dir": str(tmp_path)})
