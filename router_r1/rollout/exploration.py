@@ -143,6 +143,9 @@ class ExploringPolicy:
 
     Attributes:
         choice: the first choice; None as long as there is none.
+        not_learnt: tokens at the trajectory's start that nothing is to be learnt of, where a choice was to be dealt:
+            those before it, which did not lead to it, so that its reward would be noise to them; or a first turn that
+            got around it, which would look better than its group for being the only one that was free.
     """
 
     def __init__(
@@ -159,6 +162,7 @@ class ExploringPolicy:
         self._texts = {candidate.name: choice_text(form, candidate) for candidate in pool.candidates}
         self._marker, self._dealt = marker, dealt
         self.choice: Choice | None = None
+        self.not_learnt = 0
         self._is_first_turn = True
 
     async def generate(
@@ -173,6 +177,7 @@ class ExploringPolicy:
             return turn
         stops = (*stop, self._marker)
         head = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stops, request_id=request_id)
+        self.not_learnt = len(head.token_ids)
         if head.finish != "stop" or not decode(self._tokenizer, head.token_ids).endswith(self._marker):
             return head
         context, left = [*token_ids, *head.token_ids], max_tokens - len(head.token_ids)
@@ -185,6 +190,12 @@ class ExploringPolicy:
         )
         self.choice = Choice(self._dealt, sum(rest.logprobs[: len(written)]), is_dealt=True)
         return _joined(head, rest)
+
+    def learnt(self, response_mask: Sequence[int]) -> list[int]:
+        """The mask of a trajectory's tokens without those that nothing is to be learnt of; at least one is left."""
+        own = [place for place, is_own in enumerate(response_mask) if is_own]
+        start = min([self.not_learnt, *own[-1:]])
+        return [0] * start + list(response_mask[start:])
 
     def _ids_of(self, text: str) -> list[int]:
         """Tokens of a text as they follow the marker in running text."""
