@@ -101,17 +101,24 @@ def write_questions(config: DictConfig, folder: Path) -> None:
         )
 
 
+def named_policy(config: DictConfig) -> Path | str | None:
+    """What `sim.warm_start` names; None if a policy of the shipped one's shape is to be built."""
+    asked = config.router_r1.sim.warm_start
+    if asked is None:
+        return SHIPPED_POLICY
+    if asked == "build":
+        return None
+    folder = Path(asked).expanduser()
+    return folder.absolute() if folder.is_dir() else str(asked)
+
+
 def start_policy(config: DictConfig) -> Path | str:
     """The policy to start from: the shipped warm start, or what `sim.warm_start` names: folder, hub id, or `build`.
 
     One for real questions or recorded replies is built in the run's folder, and found there when the run is resumed.
     """
-    asked = config.router_r1.sim.warm_start
-    if asked is None:
-        return SHIPPED_POLICY
-    if asked != "build":
-        folder = Path(asked).expanduser()
-        return folder.absolute() if folder.is_dir() else str(asked)
+    if (named := named_policy(config)) is not None:
+        return named
     # torch and transformers: seconds
     if not (pool_of(config).recorded or config.router_r1.sim.qa_train):
         from router_r1.sim.tiny_policy.warm_start import ensure_warm_start

@@ -14,6 +14,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.runs import read_metrics
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
+from router_r1.training.simulation import named_policy
 from router_r1.training.sizing import memory, profiles
 from router_r1.training.sizing.amounts import Amounts, Measured, amounts_of, measured_like
 from router_r1.training.sizing.gpus import DEFAULT_TYPE, Cluster, gpus_here, parse_gpus
@@ -93,11 +94,10 @@ def estimate(
 
 
 def _policy_of(config: DictConfig) -> str:
-    """The model that a training starts from; what the embedded world builds for it is of the shipped policy's shape."""
-    sim = config.router_r1.sim
-    if not sim.enabled:
+    """The model that a training starts from, or one of its shape."""
+    if not config.router_r1.sim.enabled:
         return str(config.actor_rollout_ref.model.path)
-    return str(SHIPPED_POLICY if sim.warm_start in (None, "build") else sim.warm_start)
+    return str(named_policy(config) or SHIPPED_POLICY)
 
 
 def refuse_what_cannot_fit(found: Estimate) -> None:
