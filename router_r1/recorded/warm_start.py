@@ -16,13 +16,14 @@ from router_r1.pool import RoutingPool
 from router_r1.prompts import Template
 from router_r1.recorded.pools import load_recorded_pool, split_recorded
 from router_r1.recorded.serving import CONCLUSION
-from router_r1.sim.tiny_policy.open_questions import OpenQuestions, build_on_shipped
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
+from router_r1.sim.tiny_policy.open_questions import OpenQuestions, Recipe, build_on
 
-STEPS, BATCH, RATE = 600, 8, 1e-3
+RECIPE = Recipe(steps=600, batch=8, rate=1e-3)
 
 
 def build_recorded_warm_start(
-    folder: Path, pool: RoutingPool, template: Template, *, seed: int, steps: int = STEPS, quiet: bool = False
+    folder: Path, pool: RoutingPool, template: Template, *, seed: int, recipe: Recipe = RECIPE, quiet: bool = False
 ) -> None:
     """Go on with the shipped policy, and save it as a Hugging Face folder; minutes.
 
@@ -41,7 +42,7 @@ def build_recorded_warm_start(
         answer=lambda rng, _: _number(rng),
         reply=lambda _, number: CONCLUSION.format(number=number),
     )
-    build_on_shipped(folder, pool, template, questions, seed=seed, steps=steps, batch=BATCH, rate=RATE, quiet=quiet)
+    build_on(SHIPPED_POLICY, folder, pool, template, questions, recipe, seed=seed, quiet=quiet)
 
 
 def _number(rng: random.Random) -> str:

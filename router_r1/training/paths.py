@@ -27,6 +27,7 @@ _FILES_OR_NAMES = (
     "critic.model.path",
     "critic.model.tokenizer_path",
     "router_r1.pool",
+    "router_r1.sim.build_on",
     "router_r1.sim.warm_start",
     "router_r1.template",
 )

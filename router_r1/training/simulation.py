@@ -15,6 +15,7 @@ from router_r1.pool import dealer_of
 from router_r1.prompts import load_template, render_messages
 from router_r1.recorded.pools import load_recorded_pool, split_recorded
 from router_r1.recorded.question_files import write_recorded
+from router_r1.rollout.model_folder import check_model_path
 from router_r1.sim.server.process import pool_server
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.world import question_files as data
@@ -30,6 +31,7 @@ def check(config: DictConfig) -> None:
     """
     sim = config.router_r1.sim
     _check_latency(config)
+    _check_base(config)
     if (pool := pool_of(config)).recorded:
         split_recorded(load_recorded_pool(pool))
         return
@@ -44,6 +46,16 @@ def check(config: DictConfig) -> None:
     for sets in (sim.qa_train, sim.qa_val):
         for dataset, split in data.parse_sets(sets) if sets else []:
             flashrag_file(sim.qa_root, dataset, split)
+
+
+def _check_base(config: DictConfig) -> None:
+    sim, key = config.router_r1.sim, "router_r1.sim.build_on"
+    if sim.build_on is None:
+        return
+    if sim.warm_start == "build" and sim.qa_train and not pool_of(config).recorded:
+        check_model_path("configuration", key, sim.build_on)
+    elif sim.warm_start == "build":
+        raise ConfigError("configuration", key, sim.build_on, "goes with real questions (router_r1.sim.qa_train)")
 
 
 def _check_latency(config: DictConfig) -> None:
@@ -102,12 +114,19 @@ def write_questions(config: DictConfig, folder: Path) -> None:
 
 
 def named_policy(config: DictConfig) -> Path | str | None:
-    """What `sim.warm_start` names; None if a policy of the shipped one's shape is to be built."""
+    """What `sim.warm_start` names; None if a policy is to be built, of the shape of `policy_to_build_on`."""
     asked = config.router_r1.sim.warm_start
+    return None if asked == "build" else _policy(asked)
+
+
+def policy_to_build_on(config: DictConfig) -> Path | str:
+    """What a warm start for real questions goes on from: the shipped one, or what `sim.build_on` names."""
+    return _policy(config.router_r1.sim.build_on)
+
+
+def _policy(asked: str | None) -> Path | str:
     if asked is None:
         return SHIPPED_POLICY
-    if asked == "build":
-        return None
     folder = Path(asked).expanduser()
     return folder.absolute() if folder.is_dir() else str(asked)
 
@@ -133,7 +152,7 @@ def start_policy(config: DictConfig) -> Path | str:
 
 
 def _build_for_the_questions(config: DictConfig, folder: Path) -> None:
-    """Go on with the shipped warm start on demonstrations made of the run's training questions."""
+    """Go on with a policy on demonstrations made of the run's training questions."""
     pool, template = pool_of(config), load_template(config.router_r1.template)
     if pool.recorded:
         from router_r1.recorded.warm_start import build_recorded_warm_start
@@ -143,7 +162,8 @@ def _build_for_the_questions(config: DictConfig, folder: Path) -> None:
         from router_r1.sim.tiny_policy.real_questions import build_real_warm_start
 
         questions = Path(config.run_dir, "data", "train.parquet")
-        build_real_warm_start(folder, pool, template, questions, seed=config.seed)
+        base = policy_to_build_on(config)
+        build_real_warm_start(folder, pool, template, questions, seed=config.seed, base=base)
 
 
 def untrained_policy(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -67,33 +68,44 @@ class OpenQuestions:
     """What the candidate says whose answer this is."""
 
 
-def build_on_shipped(
+@dataclass(frozen=True)
+class Recipe:
+    """How long a policy is shown them, and how fast it follows."""
+
+    steps: int
+    batch: int
+    """Demonstrations of a step."""
+    rate: float
+    """Highest learning rate."""
+
+
+def build_on(
+    base: Path | str,
     folder: Path,
     pool: RoutingPool,
     template: Template,
     questions: OpenQuestions,
+    recipe: Recipe,
     *,
     seed: int,
-    steps: int,
-    batch: int,
-    rate: float,
     quiet: bool = False,
 ) -> None:
-    """Go on with the shipped policy, and save it as a Hugging Face folder; minutes.
+    """Go on with a policy, and save it as a Hugging Face folder; minutes.
 
     Args:
-        batch: demonstrations of a step.
-        rate: highest learning rate.
+        base: the policy: the shipped one, or any causal language model; folder or hub id.
         quiet: no progress bar.
     """
-    tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
-    model = AutoModelForCausalLM.from_pretrained(SHIPPED_POLICY).train()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     train_on(
         model,
         tokenizer,
-        Batches(tokenizer, pool, template, questions, steps=steps, batch=batch, seed=seed),
-        lambda step: rate * rate_left(step, steps),
+        Batches(tokenizer, pool, template, questions, steps=recipe.steps, batch=recipe.batch, seed=seed),
+        lambda step: recipe.rate * rate_left(step, recipe.steps),
         seed=seed,
+        # From the shipped policy the same weights come out wherever they are made; larger ones would take too long.
+        threads=1 if base == SHIPPED_POLICY else None,
         callbacks=[] if quiet else [ProgressReport(0)],
     )
     model.save_pretrained(folder)

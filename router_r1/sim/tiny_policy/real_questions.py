@@ -1,4 +1,4 @@
-"""The tiny policy, made ready for real questions that simulated candidates answer (`sim.qa_train`)."""
+"""A policy, made ready for real questions that simulated candidates answer (`sim.qa_train`)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import pyarrow.parquet as pq
 
 from router_r1.pool import Candidate, RoutingPool
 from router_r1.prompts import Template, with_question_mark
+from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.tiny_policy.demonstrations import OpenSource
 from router_r1.sim.tiny_policy.hearsay import field_of
-from router_r1.sim.tiny_policy.open_questions import OpenQuestions, build_on_shipped
+from router_r1.sim.tiny_policy.open_questions import OpenQuestions, Recipe, build_on
 from router_r1.sim.tiny_policy.open_text import draw_answer
 from router_r1.sim.world.candidates import ALL, SimulatedPool
 from router_r1.sim.world.facts import World
 
-STEPS, BATCH, RATE = 800, 16, 2e-3
+TINY = Recipe(steps=800, batch=16, rate=2e-3)
+"""For the shipped policy."""
+PRETRAINED = Recipe(steps=40, batch=8, rate=1e-4)
+"""For a language model, which reads and copies already."""
 SEVERAL_FROM = 11
 """Words of a question. Of NQ's (training sample) 16 % have as many, of HotpotQA's 84 %."""
 GENERALIST_LEANING = 1.4
@@ -33,13 +37,16 @@ def build_real_warm_start(
     train_file: Path,
     *,
     seed: int,
-    steps: int = STEPS,
+    base: Path | str = SHIPPED_POLICY,
+    recipe: Recipe | None = None,
     quiet: bool = False,
 ) -> None:
-    """Go on with the shipped policy, and save it as a Hugging Face folder; minutes.
+    """Go on with a policy, and save it as a Hugging Face folder; minutes.
 
     Args:
         train_file: the run's training questions, parquet.
+        base: the policy: the shipped one, or any causal language model; folder or hub id.
+        recipe: default `TINY` for the shipped one, else `PRETRAINED`.
         quiet: no progress bar.
     """
     rows = pq.read_table(train_file).to_pylist()
@@ -58,7 +65,8 @@ def build_real_warm_start(
         answer=answer,
         reply=_reply,
     )
-    build_on_shipped(folder, pool, template, questions, seed=seed, steps=steps, batch=BATCH, rate=RATE, quiet=quiet)
+    recipe = recipe or (TINY if base == SHIPPED_POLICY else PRETRAINED)
+    build_on(base, folder, pool, template, questions, recipe, seed=seed, quiet=quiet)
 
 
 def facts_to_find(question: str) -> str:

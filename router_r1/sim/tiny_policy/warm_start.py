@@ -229,6 +229,7 @@ def train_on(
     rate: Callable[[int], float],
     *,
     seed: int,
+    threads: int | None = 1,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Train a policy on whole batches of examples, in their order; the model is left in evaluation mode.
@@ -236,13 +237,15 @@ def train_on(
     Args:
         batches: item i is the batch of step i, a list of `Example`.
         rate: step (0-based) -> learning rate.
+        threads: one, since sums in another order give other weights, and on a busy machine two are slower than one;
+            None for as many as torch takes.
     """
     steps = len(batches)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     pad_id = tokenizer.pad_token_id
     assert isinstance(pad_id, int)
-    with tempfile.TemporaryDirectory() as scratch, _one_thread():
+    with tempfile.TemporaryDirectory() as scratch, _threads(threads or torch.get_num_threads()):
         trainer = _WarmStartTrainer(
             model=model,
             args=_training_arguments(Path(scratch), steps, seed),
@@ -274,10 +277,9 @@ def _training_arguments(scratch: Path, steps: int, seed: int) -> TrainingArgumen
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread: sums in another order give other weights, and on a busy machine two are slower than one."""
+def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -185,7 +185,8 @@ _LIKE = (
 def _likeness(config: DictConfig) -> list[Any]:
     found = [OmegaConf.select(config, key) for key in _LIKE]
     if OmegaConf.select(config, "router_r1.sim.enabled"):
-        found[0] = OmegaConf.select(config, "router_r1.sim.warm_start")  # the model's folder is made for each run
+        # The model's folder is made for each run.
+        found[0] = [OmegaConf.select(config, f"router_r1.sim.{key}") for key in ("warm_start", "build_on")]
     return found
 
 

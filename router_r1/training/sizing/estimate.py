@@ -13,8 +13,7 @@ from router_r1.atomic import write_text
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool
 from router_r1.runs import read_metrics
-from router_r1.sim.tiny_policy import SHIPPED_POLICY
-from router_r1.training.simulation import named_policy
+from router_r1.training.simulation import named_policy, policy_to_build_on
 from router_r1.training.sizing import memory, profiles
 from router_r1.training.sizing.amounts import Amounts, Measured, amounts_of, measured_like
 from router_r1.training.sizing.gpus import DEFAULT_TYPE, Cluster, gpus_here, parse_gpus
@@ -97,7 +96,7 @@ def _policy_of(config: DictConfig) -> str:
     """The model that a training starts from, or one of its shape."""
     if not config.router_r1.sim.enabled:
         return str(config.actor_rollout_ref.model.path)
-    return str(named_policy(config) or SHIPPED_POLICY)
+    return str(named_policy(config) or policy_to_build_on(config))
 
 
 def refuse_what_cannot_fit(found: Estimate) -> None:

