@@ -159,7 +159,6 @@ class ExploringPolicy:
         self._texts = {candidate.name: choice_text(form, candidate) for candidate in pool.candidates}
         self._marker, self._dealt = marker, dealt
         self.choice: Choice | None = None
-        self._not_learnt = 0
         self._is_first_turn = True
 
     async def generate(
@@ -174,7 +173,6 @@ class ExploringPolicy:
             return turn
         stops = (*stop, self._marker)
         head = await self._policy.generate(token_ids, max_tokens=max_tokens, stop=stops, request_id=request_id)
-        self._not_learnt = len(head.token_ids)
         if head.finish != "stop" or not decode(self._tokenizer, head.token_ids).endswith(self._marker):
             return head
         context, left = [*token_ids, *head.token_ids], max_tokens - len(head.token_ids)
@@ -187,20 +185,6 @@ class ExploringPolicy:
         )
         self.choice = Choice(self._dealt, sum(rest.logprobs[: len(written)]), is_dealt=True)
         return _joined(head, rest)
-
-    def learnt(self, response_mask: Sequence[int]) -> list[int]:
-        """The mask of a trajectory's tokens without those that its reward says nothing of; at least one is left.
-
-        Where a choice was to be dealt, these are the tokens before it, which did not lead to it, so that the reward
-        would be noise to them; or a first turn that got around it, which would look better than the rest of its group
-        for being the only one that was free.
-
-        Args:
-            response_mask: 1 for what the policy wrote, 0 for observations; the result is of the same length.
-        """
-        own = [place for place, is_own in enumerate(response_mask) if is_own]
-        start = min([self._not_learnt, *own[-1:]])
-        return [0] * start + list(response_mask[start:])
 
     def _ids_of(self, text: str) -> list[int]:
         """Tokens of a text as they follow the marker in running text."""

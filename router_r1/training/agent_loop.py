@@ -202,10 +202,7 @@ class RouterAgentLoop(AgentLoopBase):
             "question_index": int(extra["index"]),
             "cost_weight": cost_weight if self._rubric.config.is_sampled else None,
         }
-        output = self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)
-        if exploring:
-            output.response_mask = exploring.learnt(output.response_mask)
-        return output
+        return self._output(trajectory, facts, reward.reward + bonus, metrics, policy, timing)
 
     def _progress(self, row: Mapping[str, Any]) -> float:
         """Share of the run's steps that are done before the one that the row is of."""

@@ -136,31 +136,6 @@ async def test_a_choice_is_found_whatever_tokens_it_is_written_in():
     assert exploring.choice == Choice("Atlas-7B", -0.5 * len(" Atlas-7B"), is_dealt=False)
 
 
-# ---------------------------------------------------------------- what is learnt of it
-
-
-async def test_nothing_is_learnt_of_what_was_written_before_a_dealt_choice():
-    exploring = explore(Writer(), "Borealis-70B")
-    turn = await turn_of(exploring)
-    before, observed = len(encode(f"{HEAD}{MARKER}")), [0, 0, 1]
-    mask = exploring.learnt([1] * len(turn.token_ids) + observed)
-    assert mask == [0] * before + [1] * (len(turn.token_ids) - before) + observed
-
-
-async def test_nothing_is_learnt_of_a_first_turn_that_gets_around_the_choice_but_of_what_follows():
-    exploring = explore(Writer(text="<think> hm"), "Pico-1B")
-    first = await turn_of(exploring)
-    mask = [1] * len(first.token_ids)
-    assert exploring.learnt([*mask, 0, 0, 1, 1]) == [0] * len(mask) + [0, 0, 1, 1]
-    assert exploring.learnt(mask) == [0] * (len(mask) - 1) + [1]
-
-
-async def test_all_is_learnt_of_a_turn_whose_choice_is_its_own():
-    exploring = explore(Writer("Atlas-7B"), None)
-    turn = await turn_of(exploring)
-    assert exploring.learnt([1] * len(turn.token_ids)) == [1] * len(turn.token_ids)
-
-
 # ---------------------------------------------------------------- a choice of more than the name
 
 DEALT = Deal(
