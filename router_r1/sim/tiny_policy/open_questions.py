@@ -25,6 +25,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, RoutingPool, draw_deal
 from router_r1.prompts import Template
 from router_r1.prompts.cost_words import COST_WEIGHTS
@@ -95,9 +96,17 @@ def build_on(
     Args:
         base: the policy: the shipped one, or any causal language model; folder or hub id.
         quiet: no progress bar.
+
+    Raises:
+        ConfigError: `base` cannot be loaded.
     """
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
+    except (OSError, ValueError) as fault:
+        reason = str(fault).partition("\n")[0]
+        remedy = f"cannot be loaded ({reason}); give a folder with config.json, weights and tokenizer, or a hub id"
+        raise ConfigError("the model to build a warm start on", "", str(base), remedy) from fault
     train_on(
         model,
         tokenizer,

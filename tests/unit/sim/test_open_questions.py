@@ -12,6 +12,7 @@ pytest.importorskip("transformers")
 from transformers import AutoTokenizer
 
 from router_r1.datasets import Question, drawn_row, write_parquet
+from router_r1.errors import ConfigError
 from router_r1.pool import load_pool
 from router_r1.prompts import load_template
 from router_r1.recorded.warm_start import build_recorded_warm_start
@@ -147,3 +148,11 @@ def test_one_for_real_questions_goes_on_from_any_language_model(tmp_path, projec
     assert (
         AutoTokenizer.from_pretrained(tmp_path / "built").get_vocab() == AutoTokenizer.from_pretrained(base).get_vocab()
     )
+
+
+def test_a_model_that_cannot_be_loaded_is_named_in_one_line(tmp_path, project_root):
+    (tmp_path / "base").mkdir()
+
+    with pytest.raises(ConfigError, match=r"to build a warm start on = '.*/base': cannot be loaded") as told:
+        real(tmp_path / "built", project_root, tmp_path / "base")
+    assert "\n" not in str(told.value)
