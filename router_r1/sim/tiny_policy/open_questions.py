@@ -1,6 +1,6 @@
-"""The tiny policy, made ready for questions that are not the simulated world's: it goes on from the shipped warm start.
+"""A policy, made ready for questions that are not the simulated world's: the shipped one, or any language model.
 
-That one has seen open text, but the world's questions mostly, and loses the form at four real ones in ten. What
+The shipped one has seen open text, but the world's questions mostly, and loses the form at four real ones in ten. What
 is shown here is form and copying:
 
 - questions are training questions with other numbers and some other words, so that none is learned by heart, and often
