@@ -50,12 +50,11 @@ def check(config: DictConfig) -> None:
 
 def _check_base(config: DictConfig) -> None:
     sim, key = config.router_r1.sim, "router_r1.sim.build_on"
-    if sim.build_on is None:
+    if sim.build_on is None or sim.warm_start != "build":
         return
-    if sim.warm_start == "build" and sim.qa_train and not pool_of(config).recorded:
-        check_model_path("configuration", key, sim.build_on)
-    elif sim.warm_start == "build":
+    if not sim.qa_train or pool_of(config).recorded:
         raise ConfigError("configuration", key, sim.build_on, "goes with real questions (router_r1.sim.qa_train)")
+    check_model_path("configuration", key, sim.build_on)
 
 
 def _check_latency(config: DictConfig) -> None:

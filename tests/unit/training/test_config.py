@@ -85,6 +85,8 @@ def test_real_questions_without_a_gpu_are_asked_of_the_pool_whose_candidates_kee
 
     assert load_pool(c.router_r1.pool, base_url="http://127.0.0.1:1/v1").deals is None
     assert (c.router_r1.sim.qa_root, c.router_r1.sim.warm_start) == ("/data", "build")
+    actor = c.actor_rollout_ref.actor
+    assert (actor.use_kl_loss, actor.kl_loss_coef) == (True, 0.05), "what holds the thought before a dealt choice"
     cfg.check_settings(c)
 
 

@@ -262,6 +262,14 @@ def test_the_embedded_world_plans_for_the_policy_that_it_starts_from(tmp_path, w
     assert found.memory.model.parameters < 2e6
 
 
+def test_a_warm_start_that_goes_on_from_another_model_is_planned_for_by_that_one(tmp_path):
+    said = ["platform=gpu", "experiment=world_cpu", "trainer.n_gpus_per_node=1", "router_r1.sim.warm_start=build"]
+    config = cfg.compose_config([*said, f"router_r1.sim.build_on={tmp_path}"])
+    cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path), "runs_dir": str(tmp_path)})
+
+    assert str(tmp_path) in planned(cfg.resolve(config), gpus="1xH100-80").why_no_memory
+
+
 def test_without_a_gpu_nothing_is_said_of_memory(tmp_path):
     config = cfg.compose_config(["platform=cpu", "experiment=world_cpu"])
     cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path), "runs_dir": str(tmp_path)})
