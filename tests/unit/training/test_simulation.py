@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from router_r1.cli import sim
+from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.errors import ConfigError
 from router_r1.training import configuration as cfg
 from router_r1.training import simulation
@@ -47,3 +48,24 @@ def test_unless_it_is_given_each_is_as_slow_as_its_profile(slow):
 def test_a_latency_that_is_none_is_refused_before_the_start(slow, latency):
     with pytest.raises(ConfigError, match=r"router_r1\.sim\.latency = .*must be \{median_ms: MILLISECONDS"):
         simulation.check(slow(latency))
+
+
+def test_a_warm_start_for_real_questions_is_built_on_the_model_that_is_named(tmp_path):
+    pytest.importorskip("torch")
+    base = tmp_path / "base"
+    base.mkdir()
+    config = cfg.compose_config(["platform=cpu", "experiment=nq_hotpotqa_cpu", f"router_r1.sim.build_on={base}"])
+    cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path), "router_r1.sim.qa_root": str(tmp_path)})
+    row = drawn_row(
+        Question("1", "who wrote it", ("Ann",)),
+        data_source="nq",
+        split="train",
+        index=0,
+        render=lambda question, **_: [{"role": "user", "content": question}],
+    )
+    (tmp_path / "data").mkdir()
+    write_parquet([row], tmp_path / "data" / "train.parquet")
+
+    with pytest.raises(ConfigError, match="cannot be loaded") as told:  # an empty folder: it was looked for there
+        simulation.start_policy(cfg.resolve(config))
+    assert str(base) in str(told.value)
