@@ -204,6 +204,17 @@ def make_settings(options: RouterOptions, *, with_policy: bool = True) -> Router
     )
 
 
+def with_own_model(settings: RouterSettings, model_path: str) -> RouterSettings:
+    """The same candidates, prompts and limits with another policy, started like the first, or here if that is served.
+
+    Args:
+        model_path: Hugging Face folder or hub id.
+    """
+    options = settings.options.model_copy(update={"model_path": model_path, "base_url": ()})
+    served = settings.backend is BACKENDS["http"]
+    return replace(settings, options=options, backend=BACKENDS["vllm"] if served else settings.backend)
+
+
 def _backend_name(options: RouterOptions) -> str:
     if options.base_url and options.replicas:
         raise ConfigError(

@@ -1,6 +1,7 @@
 """Several methods on the same questions: one policy, one route service, one set of prompts, one accounting for all.
 
-The policy is the base model of all methods: it reads what routers had asked, and answers. Each method, at each cost
+The policy is the base model of all methods: it reads what routers had asked, and answers. Those that were trained for
+themselves have a policy of their own, started after it. Each method, at each cost
 weight that it follows, has a folder of its own below `methods/`, with its trajectories and results as a benchmark has
 them. Whatever ends a contest early, `resume` goes on from there; it also adds methods and cost weights to one that is
 finished.
@@ -9,7 +10,8 @@ finished.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from router_r1.benchmark.contest_report import write_report
 from router_r1.benchmark.contest_results import Contested, write_contest
 from router_r1.benchmark.metrics import summarise, write_results
 from router_r1.benchmark.paper import note as paper_note
-from router_r1.benchmark.questions import PromptedQuestion, check_lengths, read_test_questions
+from router_r1.benchmark.questions import PromptedQuestion, check_lengths, offering_only, read_test_questions
 from router_r1.benchmark.records import Record, key_of
 from router_r1.benchmark.runner import (
     TRAJECTORIES_FILE,
@@ -56,7 +58,7 @@ from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import Router, open_router
 from router_r1.runs import CONSTANTS_FILE, provenance
 from router_r1.scores import ScoreTable, read_scores
-from router_r1.settings import RouterOptions, RouterSettings, make_settings
+from router_r1.settings import RouterOptions, RouterSettings, make_settings, with_own_model
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 
 METHODS_FOLDER = "methods"
@@ -212,26 +214,29 @@ class Contest:
 
     def _make_entries(self, resume: bool) -> list[Entry]:
         tells = self.settings.template.tells_cost_weight
-        questions = {alpha: self._questions_at(alpha) for alpha in self.alphas}
+        asked = {alpha: self._questions_at(alpha) for alpha in self.alphas}
         entries = []
         for contender in self._contenders:
             follows = contender.follows_cost(told=tells)
             for alpha in self.alphas if follows else self.alphas[:1]:
                 name = f"{contender.name}@{alpha:g}" if follows else contender.name
                 folder = self.folder / METHODS_FOLDER / re.sub(r"[^\w.@-]", "_", name)
-                setting = setting_of(self._settings_at(alpha), questions[alpha], self.n_samples)
+                questions = asked[alpha]
+                if one := contender.offers_only:
+                    questions = [offering_only(question, one, self.settings) for question in questions]
+                setting = setting_of(self._settings_at(alpha), questions, self.n_samples)
                 setting |= {"method": contender.name, "alpha": alpha if follows else None}
+                if contender.model_path:
+                    setting |= {"model_path": contender.model_path}
                 if contender.fits and self._train is not None:
                     setting |= {"scores_sha256": digest(self._train), "encoder": self._encoder}
                 done = take_up(folder, setting, resume=resume)
-                entries.append(
-                    Entry(contender, alpha if follows else None, questions[alpha], folder, done, self.n_samples)
-                )
+                entries.append(Entry(contender, alpha if follows else None, questions, folder, done, self.n_samples))
         return entries
 
     def _check_offers(self) -> None:
         """See that every question offers the one candidate that a method asks."""
-        for name in (c.asks_only for c in self._contenders if c.asks_only):
+        for name in filter(None, (c.asks_only or c.offers_only for c in self._contenders)):
             for question in self.questions:
                 if name not in offered_names(self.settings.pool, question.deal):
                     remedy = f"are not offered {name}, which is the only one that a method asks; leave it out"
@@ -261,23 +266,38 @@ class Contest:
         self, fitted: Mapping[str, SingleRoundRouter | Cascade], offered: Sequence[OfferedQuestion]
     ) -> list[list[Record]]:
         """The records of each entry."""
-        model_path = self.settings.options.model_path
+        records = {id(entry): entry.done for entry in self.entries}
+        policies = dict.fromkeys([None, *(entry.contender.model_path for entry in self.entries)])
+        for model_path in policies:  # one engine at a time
+            entries = [entry for entry in self.entries if entry.contender.model_path == model_path and entry.left]
+            if entries or (model_path is None and offered):
+                async with self._open(model_path) as router:
+                    for entry in entries:
+                        records[id(entry)] = await self._records_of(entry, router, fitted)
+                    if model_path is None and offered:
+                        await ask_constants(offered, self.folder, router.routes, router.pool)
+        return [records[id(entry)] for entry in self.entries]
+
+    @asynccontextmanager
+    async def _open(self, own_model: str | None) -> AsyncIterator[Router]:
+        """The base model or, with a model of its own, one for a method that was trained; its prompts fit.
+
+        Raises:
+            ConfigError: a prompt does not, before the engine starts where its tokenizer is at hand.
+        """
+        settings = self.settings if own_model is None else with_own_model(self.settings, own_model)
+        questions = [q for entry in self.entries if entry.contender.model_path == own_model for q in entry.questions]
+        longest, model_path = settings.limits.max_prompt_length, settings.options.model_path
         tokenizer = load_tokenizer(model_path) if model_path else None
         opened = open_router(
-            self.settings,
-            tokenizer=tokenizer,
-            check_candidates=not self._skip_preflight,
-            stop_when_refused=True,
+            settings, tokenizer=tokenizer, check_candidates=not self._skip_preflight, stop_when_refused=True
         )
         if tokenizer is not None:
-            check_lengths(self.questions, tokenizer, self.settings.limits.max_prompt_length)
+            check_lengths(questions, tokenizer, longest)
         async with opened as router:
             if tokenizer is None:
-                check_lengths(self.questions, router.tokenizer, self.settings.limits.max_prompt_length)
-            records = [await self._records_of(entry, router, fitted) for entry in self.entries]
-            if offered:
-                await ask_constants(offered, self.folder, router.routes, router.pool)
-        return records
+                check_lengths(questions, router.tokenizer, longest)
+            yield router
 
     async def _records_of(
         self, entry: Entry, router: Router, fitted: Mapping[str, SingleRoundRouter | Cascade]

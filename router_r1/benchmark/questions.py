@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_r1.datasets import Question, check_parquet, kind_of_question
 from router_r1.errors import ConfigError
-from router_r1.pool import Deal, offered
+from router_r1.pool import Deal, Shown, offered
 from router_r1.prompts import render_messages
 from router_r1.rollout.tokens import encode_prompt
 from router_r1.settings import RouterSettings
@@ -101,6 +101,17 @@ def _check_offers(
             f"does not offer {missing[0]} of {settings.options.pool}; give --template NAME to write the prompts anew"
         )
         raise ConfigError(place, "prompt", None, remedy)
+
+
+def offering_only(question: PromptedQuestion, candidate: str, settings: RouterSettings) -> PromptedQuestion:
+    """The same question, whose prompt offers one candidate alone, by the name that it is shown by."""
+    rows = question.deal.shown if question.deal else ()
+    shown = next((one for one in rows if one.candidate == candidate), Shown(candidate, candidate))
+    deal = Deal((shown,), question.place)
+    messages = render_messages(
+        settings.template, settings.pool, question.question.text, deal=deal, cost_weight=question.cost_weight
+    )
+    return replace(question, deal=deal, messages=messages)
 
 
 def check_lengths(

@@ -14,6 +14,7 @@ from router_r1.exit_codes import ExitCode
 
 _COMMANDS = {
     "train": ("router_r1.cli.train:train", "Train a router."),
+    "sft": ("router_r1.cli.sft:sft", "Fine-tune a model on questions and their answers: a baseline."),
     "plan": ("router_r1.cli.plan:plan", "See what a training needs, and which settings make it fit."),
     "bench": ("router_r1.cli.bench:bench", "Benchmark a trained router, or another method, on test sets."),
     "compare": ("router_r1.cli.compare:compare", "Put several benchmarks side by side."),

@@ -41,7 +41,7 @@ def serve(
     faults: Path | None = None,
     recorded: str | None = None,
 ) -> int:
-    """Serve the simulated candidates over HTTP, or a pool's recorded replies.
+    """Serve the simulated candidates over HTTP, and a retriever of the world's facts, or a pool's recorded replies.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ def serve(
     def run() -> None:
         from router_r1.sim.server import app as server
         from router_r1.sim.server.faults import load_faults
+        from router_r1.sim.server.retrieval import world_passages
 
         api_key = _required_variable(api_key_env)
         if not 0 <= latency_scale < float("inf"):
@@ -85,7 +86,10 @@ def serve(
         else:
             speaker, known = _recorded(recorded)
         plan = load_faults(faults) if faults else None
-        application = server.create_app(speaker, latency_scale=latency_scale, api_key=api_key, faults=plan)
+        passages = partial(world_passages, seed) if recorded is None else None
+        application = server.create_app(
+            speaker, latency_scale=latency_scale, api_key=api_key, faults=plan, passages=passages
+        )
         serve_app(application, host, port, port_file, lambda at: f"pool server ready on {at}/v1 ({known})")
 
     return exit_code_of(run)

@@ -2,15 +2,18 @@
 
 `NAME` is one of this file, a router of `ROUTERS` or a cascade of `CASCADES`. `NAME*` lets the base model decompose the
 question, and the router choose for each sub-query. `only:CANDIDATE` asks one candidate, `prompt-llm:CANDIDATE` has one
-choose. Anything else is what `--method` takes: a name in `METHODS`, or a dotted path.
+choose. `router-r1:POLICY`, `sft:POLICY` and `search-r1:POLICY` have a policy of their own. Anything else is what
+`--method` takes: a name in `METHODS`, or a dotted path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from router_r1.checkpoints import find_policy
 from router_r1.errors import ConfigError
 from router_r1.methods.cascades import CASCADES, Cascade, CascadeEntry, CascadeRoutes
 from router_r1.methods.choosers import Always, AtRandom, Chooser, Fitted, Largest, Prompted, PromptedCandidate
@@ -59,6 +62,10 @@ class Contender:
     """Whom it asks is decided by the prompt, so that it follows a cost weight which the prompt tells."""
     asks_only: str | None = None
     """The one candidate that it asks, which every question has to offer."""
+    model_path: str | None = None
+    """The policy that was trained for it; None: the base model of the benchmark."""
+    offers_only: str | None = None
+    """The one candidate that its prompts offer, which every question has to offer; None: all that the question does."""
     is_in_loop: bool = True
     """It answers in the one loop; else it may ask the whole pool, whatever a question is dealt."""
 
@@ -107,6 +114,9 @@ _POLICY_ALONE = {
     "direct": Contender("direct", "Direct", lambda seat: Alone(seat.router, thinks=False)),
     "cot": Contender("cot", "CoT", lambda seat: Alone(seat.router, thinks=True)),
 }
+TRAINED = {"router-r1": "Router-R1", "sft": "SFT", "search-r1": "Search-R1"}
+"""What may be named with a policy of its own behind a colon, and its title."""
+
 _UNFITTED = {
     "random": _Router("Random", lambda seat: AtRandom(seat.router.pool, seat.seed)),
     "largest": _Router("Largest LLM", lambda seat: Largest(seat.router.pool)),
@@ -141,8 +151,32 @@ def every_name(pool: RoutingPool) -> list[str]:
 def _contender(name: str, pool: RoutingPool) -> Contender:
     if name in _POLICY_ALONE:
         return _POLICY_ALONE[name]
+    kind, _, policy = name.partition(":")
+    if kind in TRAINED:
+        return _trained(name, kind, policy, pool)
     router = _router(name.removesuffix(STAR), pool)
     return _outside_the_loop(name) if router is None else router.contender(name)
+
+
+def _trained(name: str, kind: str, policy: str, pool: RoutingPool) -> Contender:
+    """A policy that was trained for this alone: by RL with all candidates, or with a retriever alone, or by SFT."""
+    if not policy:
+        remedy = f"needs a policy: {kind}:FOLDER, a Hugging Face folder, a run or a checkpoint"
+        raise ConfigError(_WHERE, _KEY, name, remedy)
+    model_path = find_policy(_WHERE, _KEY, policy)
+    title = f"{TRAINED[kind]} ({Path(policy).name})"
+    if kind == "sft":
+        return Contender(name, title, lambda seat: Alone(seat.router, thinks=False), model_path=model_path)
+    retriever = _retriever_for(name, pool) if kind == "search-r1" else None
+    reads_prompt = retriever is None  # with one candidate there is nothing to weigh
+    return Contender(
+        name,
+        title,
+        lambda seat: OwnRouting(seat.router),
+        reads_prompt=reads_prompt,
+        model_path=model_path,
+        offers_only=retriever,
+    )
 
 
 def _router(name: str, pool: RoutingPool) -> _Router | None:
@@ -155,10 +189,7 @@ def _router(name: str, pool: RoutingPool) -> _Router | None:
         prompted = f"Prompt LLM ({candidate})"
         return _Router(prompted, lambda seat: PromptedCandidate(candidate, seat.router.routes, seat.router.pool))
     if name == "rag":
-        retriever = _retriever(pool)
-        if retriever is None:
-            remedy = f"needs a candidate with adapter: {RETRIEVER}, and {pool.source or pool.name} has none"
-            raise ConfigError(_WHERE, _KEY, name, remedy)
+        retriever = _retriever_for(name, pool)
         return _Router("RAG", lambda seat: Always(retriever), asks_only=retriever)
     if name in _UNFITTED:
         return _UNFITTED[name]
@@ -189,6 +220,14 @@ def _retriever(pool: RoutingPool) -> str | None:
     return next((c.name for c in pool.candidates if c.adapter == RETRIEVER), None)
 
 
+def _retriever_for(name: str, pool: RoutingPool) -> str:
+    retriever = _retriever(pool)
+    if retriever is None:
+        remedy = f"needs a candidate with adapter: {RETRIEVER}, and {pool.source or pool.name} has none"
+        raise ConfigError(_WHERE, _KEY, name, remedy)
+    return retriever
+
+
 def _candidate(name: str, written: str, pool: RoutingPool) -> str:
     found = pool.resolve(written)
     if found is None:
@@ -200,7 +239,8 @@ def _candidate(name: str, written: str, pool: RoutingPool) -> str:
 def _outside_the_loop(name: str) -> Contender:
     """A method that answers without the base model."""
     if name not in METHODS and ":" not in name and "." not in name:
-        known = [*_POLICY_ALONE, "rag", *_UNFITTED, *ROUTERS, *CASCADES, *METHODS, "only:CANDIDATE"]
+        trained = [f"{kind}:POLICY" for kind in TRAINED]
+        known = [*_POLICY_ALONE, "rag", *_UNFITTED, *ROUTERS, *CASCADES, *METHODS, "only:CANDIDATE", *trained]
         remedy = f"is no method; there are {', '.join(known)}, or give a dotted path to one of your own"
         raise ConfigError(_WHERE, _KEY, name, remedy)
     factory = find(_WHERE, _KEY, name, METHODS)

@@ -91,14 +91,22 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
             )
         chosen.append(f"trainer.n_gpus_per_node={gpus // 2 if mode == SEPARATE else gpus}")
     chosen += attention.substitute(platform, given)
+    return compose_file("router_r1", [*chosen, *overrides])
+
+
+def compose_file(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose `verl/NAME.yaml`, which finds veRL's own configuration and `configs/`, with overrides.
+
+    Raises:
+        ConfigError: an override that Hydra refuses.
+    """
     search = f"hydra.searchpath=[{_verl_configuration()},file://{project_root() / 'configs'}]"
     try:
         with initialize_config_dir(config_dir=str(project_root() / "verl"), version_base="1.3"):
-            return compose("router_r1", overrides=[search, *chosen, *overrides])
+            return compose(name, overrides=[search, *overrides])
     except (HydraException, OmegaConfBaseException) as fault:
-        raise ConfigError(
-            "command line", "", None, f"{_first_line(fault)} (known: the keys printed by `bash train.sh --dry-run`)"
-        ) from None
+        remedy = f"{_first_line(fault)} (known: the keys that the same command prints with --dry-run)"
+        raise ConfigError("command line", "", None, remedy) from None
 
 
 def experiment_name(overrides: Sequence[str]) -> str:
@@ -128,6 +136,17 @@ def resolve(config: DictConfig) -> DictConfig:
         ConfigError: a value that is still missing, or an interpolation that points nowhere.
     """
     _check_estimator(config)
+    resolved = with_values(config)
+    make_absolute(resolved)
+    return resolved
+
+
+def with_values(config: DictConfig) -> DictConfig:
+    """With the values that its interpolations have.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
     try:
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
         missing = [k for k in OmegaConf.missing_keys(resolved) if k.startswith(("router_r1.", "data."))]
@@ -135,7 +154,6 @@ def resolve(config: DictConfig) -> DictConfig:
         raise ConfigError("configuration", "", None, _first_line(fault)) from None
     if missing:
         raise ConfigError("configuration", sorted(missing)[0], None, "has no value; give one on the command line")
-    make_absolute(resolved)
     return resolved
 
 

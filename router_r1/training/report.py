@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +43,17 @@ Scores = Mapping[str, Mapping[str, float]]
 """Data source -> metric -> value."""
 
 
+def new_metrics(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines of a growing metric file of veRL's from an offset on, and the offset behind them."""
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        chunk = file.read()
+    whole = chunk[: chunk.rfind(b"\n") + 1]  # the last line may still be on its way
+    return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+
+
 class StepLines:
     """Turns the metric file of a running trainer into one readable line per step."""
 
@@ -53,14 +64,7 @@ class StepLines:
 
     def new(self) -> list[str]:
         """The lines of the steps that were logged since the last call."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            chunk = file.read()
-        whole = chunk[: chunk.rfind(b"\n") + 1]  # the last line may still be on its way
-        self._offset += len(whole)
-        records = [json.loads(line) for line in whole.splitlines()]
+        records, self._offset = new_metrics(self._path, self._offset)
         return [line for record in records for line in self._lines(record["step"], record["data"])]
 
     def _lines(self, step: int, m: Mapping[str, float]) -> list[str]:

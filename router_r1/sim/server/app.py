@@ -1,7 +1,8 @@
 """An OpenAI-compatible chat completions server over candidates of ours: real HTTP, simulated or recorded knowledge.
 
 What a pool endpoint needs of the OpenAI API (platform.openai.com/docs/api-reference/chat): `POST /v1/chat/completions`
-without streaming, `GET /v1/models`, errors in its form; and `GET /health`. With a fault plan some requests fail as it
+without streaming, `GET /v1/models`, errors in its form; and `GET /health`. Beside them `POST /v1/retrieve`, where there
+are passages to find (`retrieval`). With a fault plan some requests fail as it
 says (`faults`).
 """
 
@@ -13,6 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Protocol
 
@@ -25,6 +27,7 @@ from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router_r1.sim.server.faults import FaultInjector, FaultPlan
+from router_r1.sim.server.retrieval import Passage, Retriever, RetrieveRequest
 from router_r1.sim.world.candidates import SimulatedPool, count_tokens, truncate
 
 _CREATED = 1_700_000_000  # a fixed date: replies do not depend on the clock
@@ -124,6 +127,7 @@ def create_app(
     latency_scale: float = 1.0,
     api_key: str | None = None,
     faults: FaultPlan | None = None,
+    passages: Callable[[], Sequence[Passage]] | None = None,
 ) -> FastAPI:
     """The server's application.
 
@@ -131,7 +135,8 @@ def create_app(
         speaker: who answers.
         latency_scale: factor on every candidate's latency; 0 for none.
         api_key: if given, requests below /v1 without it as bearer token get a 401.
-        faults: which requests fail, after the latency of their reply.
+        faults: which chat completions fail, after the latency of their reply.
+        passages: those of the retriever, read and indexed when it is first asked; None for no retriever.
     """
     app = FastAPI(title="Router-R1 pool", docs_url=None, redoc_url=None, openapi_url=None)
     asked: Counter[tuple[str, str]] = Counter()
@@ -166,6 +171,14 @@ def create_app(
         completion = _completion(body.model, speaker.say(candidate, query, prompt, sample, max_tokens))
         fault = injector.next_fault(body.model.casefold(), query)
         return await injector.respond(fault, request, completion) if fault else JSONResponse(completion)
+
+    if passages is not None:
+        retriever = cache(lambda: Retriever(passages()))
+
+        @app.post("/v1/retrieve")
+        async def retrieve(request: Request, body: RetrieveRequest) -> dict[str, Any]:
+            check_key(request)
+            return retriever().answer(body)
 
     _answer_errors_in_openai_form(app)
     return app

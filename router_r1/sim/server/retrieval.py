@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import bm25s
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
@@ -31,6 +30,8 @@ class Bm25:
     """BM25 as Lucene computes it, by the library bm25s, with the constants of Anserini (k1 = 0.9, b = 0.4)."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        import bm25s  # with NumPy half a second, which a server of candidates need not wait for
+
         self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
         self._index.index(_words(texts), show_progress=False)
         self._num_texts = len(texts)
@@ -42,6 +43,8 @@ class Bm25:
 
 
 def _words(texts: Sequence[str]) -> Any:
+    import bm25s
+
     return bm25s.tokenize(list(texts), stopwords=[], token_pattern=r"\w+", show_progress=False)
 
 
@@ -51,10 +54,28 @@ class RetrieveRequest(BaseModel):
     return_scores: bool = False
 
 
+class Retriever:
+    """What answers the requests."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._passages, self._index = passages, Bm25([passage.contents for passage in passages])
+
+    def answer(self, body: RetrieveRequest) -> dict[str, Any]:
+        return {"result": [self._hits(query, body) for query in body.queries]}
+
+    def _hits(self, query: str, body: RetrieveRequest) -> list[dict[str, Any]]:
+        passages = self._passages
+        found = [
+            ({"id": passages[row].id, "contents": passages[row].contents}, score)
+            for row, score in self._index.best(query, body.topk)
+        ]
+        return [{"document": document, "score": score} if body.return_scores else document for document, score in found]
+
+
 def create_app(passages: Sequence[Passage]) -> FastAPI:
     """The server's application."""
     app = FastAPI(title="Router-R1 retriever", docs_url=None, redoc_url=None, openapi_url=None)
-    index = Bm25([passage.contents for passage in passages])
+    retriever = Retriever(passages)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -62,16 +83,7 @@ def create_app(passages: Sequence[Passage]) -> FastAPI:
 
     @app.post("/retrieve")
     async def retrieve(body: RetrieveRequest) -> dict[str, Any]:
-        def hits(query: str) -> list[dict[str, Any]]:
-            found = [
-                ({"id": passages[row].id, "contents": passages[row].contents}, score)
-                for row, score in index.best(query, body.topk)
-            ]
-            return [
-                {"document": document, "score": score} if body.return_scores else document for document, score in found
-            ]
-
-        return {"result": [hits(query) for query in body.queries]}
+        return retriever.answer(body)
 
     return app
 

@@ -87,9 +87,9 @@ class _CpuEngine:
 class CpuFSDPEngineWithLMHead(_CpuEngine, upstream.FSDPEngineWithLMHead):
     """Actor and reference.
 
-    Computes logits where they predict a response token and nowhere else, and their log-probs at one go: upstream's
+    Computes logits where they predict a trained token and nowhere else, and their log-probs at one go: upstream's
     way without flash-attention takes one position after another. Elsewhere log-probs and entropies are 0; veRL
-    reads those of responses alone.
+    reads those of trained tokens alone.
     """
 
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,7 +98,7 @@ class CpuFSDPEngineWithLMHead(_CpuEngine, upstream.FSDPEngineWithLMHead):
         if packed and not any(
             tu.get_non_tensor_data(data=micro_batch, key=option, default=False) for option in _NEED_EVERY_LOGIT
         ):
-            inputs["logits_to_keep"] = args["kept"] = response_predictors(micro_batch)
+            inputs["logits_to_keep"] = args["kept"] = trained_predictors(micro_batch)
         return inputs, args
 
     def prepare_model_outputs(
@@ -126,8 +126,13 @@ class CpuFSDPEngineWithLMHead(_CpuEngine, upstream.FSDPEngineWithLMHead):
         }
 
 
-def response_predictors(micro_batch: TensorDict) -> torch.Tensor:
-    """Places in the packed row whose logits predict a response token, one before each; [num_response_tokens]."""
+def trained_predictors(micro_batch: TensorDict) -> torch.Tensor:
+    """Places in the packed row whose logits predict a trained token, one before each; [num_trained_tokens].
+
+    Those are the response's; of supervised fine-tuning, which tells no response from its prompt, those of `loss_mask`.
+    """
+    if "responses" not in micro_batch:
+        return micro_batch["loss_mask"].values().nonzero().squeeze(-1) - 1
     ends = micro_batch["input_ids"].offsets()[1:].tolist()
     lengths = micro_batch["responses"].offsets().diff().tolist()
     return torch.cat([torch.arange(end - n - 1, end - 1) for end, n in zip(ends, lengths, strict=True)])

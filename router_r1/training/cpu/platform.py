@@ -123,6 +123,7 @@ def _use_one_gloo_group() -> None:
     """Make veRL's process group on this platform "cpu:gloo".
 
     veRL builds f"cpu:gloo,{device}:{backend}", which here is "cpu:gloo,cpu:gloo": torch refuses a device named twice.
+    Its trainers in Ray and its SFT trainer have a function of their own for that; here both come to the same.
     Only training workers create the group, so this is also where the CPU engines are registered, since importing them
     costs seconds and no other process needs them, and where workers take their share of the cores: nothing else
     computes while they do.
@@ -134,9 +135,16 @@ def _use_one_gloo_group() -> None:
         import router_r1.training.cpu.engines  # noqa: F401  registers the engines
 
         upstream(timeout_second=timeout_second, backend=backend or "cpu:gloo")
-        torch.set_num_threads(threads_per_worker(int(os.environ.get("RAY_LOCAL_WORLD_SIZE", "1"))))
+        beside = os.environ.get("RAY_LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_WORLD_SIZE", "1")
+        torch.set_num_threads(threads_per_worker(int(beside)))
+
+    def initialize_global_process_group(timeout_second: int = 36000) -> tuple[int, int, int]:
+        initialize_global_process_group_ray(timeout_second)
+        rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return int(os.environ["LOCAL_RANK"]), rank, world_size
 
     verl.utils.distributed.initialize_global_process_group_ray = initialize_global_process_group_ray
+    verl.utils.distributed.initialize_global_process_group = initialize_global_process_group
 
 
 _use_one_gloo_group()

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pytest
+import yaml
 
 from router_r1.benchmark.contest import Contest
 from router_r1.errors import ConfigError
@@ -26,11 +28,14 @@ from router_r1.methods.encoders import Encoder
 from router_r1.methods.routers import ROUTERS
 from router_r1.methods.single_round import RouterEntry
 from router_r1.recorded import RecordedReplies
+from router_r1.rollout.backends import BACKENDS, OpenPolicy
+from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.policy import Dispatcher
 from router_r1.scores import Sample, ScoredQuestion, ScoreTable, write_scores
 from router_r1.settings import RouterOptions
 from tests.doubles.commands import bench as main
 from tests.doubles.commands import captured
+from tests.doubles.speaking_policy import SpeakingPolicy
 from tests.integration.conftest import (
     CAPITALS,
     CandidateServer,
@@ -283,6 +288,72 @@ def test_each_candidate_is_asked_once_for_the_constants_of_all_methods(contest, 
     rows = rows_of(tmp_path / "out")
     assert float(rows[f"only:{DEAR}", "mean"]["em_above_constant"]) == 0
     assert "constants" in json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+# ---------------------------------------------------------------- policies of their own
+
+
+WIKI = {
+    "name": "Wiki",
+    "model": "none",
+    "adapter": "retriever",
+    "price": {"input": 0, "output": 0},
+    "descriptor": "all",
+}
+
+
+@pytest.fixture
+def started(served, tmp_path, monkeypatch) -> list[tuple[str, list[str]]]:
+    """Policies that were started here, with the prompts that each was shown. They say who they are."""
+    policies: list[tuple[str, list[str]]] = []
+
+    @asynccontextmanager
+    async def open_here(model_path: str) -> AsyncIterator[OpenPolicy]:
+        def say(context: str) -> str:
+            prompts.append(context)
+            return f" {Path(model_path).name} </answer>" if context.endswith("<answer>") else "<answer> 42 </answer>"
+
+        prompts: list[str] = []
+        policies.append((model_path, prompts))
+        yield OpenPolicy(SpeakingPolicy(load_tokenizer(model_path), say), model_path)
+
+    monkeypatch.setitem(BACKENDS, "vllm", open_here)
+    pool = Path(served[2]["pool"])
+    written = yaml.safe_load(pool.read_text())
+    pool.write_text(yaml.safe_dump({**written, "candidates": [*written["candidates"], WIKI]}))
+    for name in ("answers", "searches"):
+        write_model(tmp_path / name)
+    return policies
+
+
+def test_what_was_trained_for_itself_is_started_after_the_base_model_and_asked_the_same(
+    contest, served, started, tmp_path
+):
+    answers, searches = str(tmp_path / "answers"), str(tmp_path / "searches")
+    found = contest(f"search-r1:{searches},direct,sft:{answers},router-r1:{answers}", constants=False).run()
+    assert [one.label for one in found] == [
+        "Search-R1 (searches)", "Direct", "SFT (answers)", "Router-R1 (answers), 0",
+    ]  # fmt: skip
+    assert [(model, len(prompts)) for model, prompts in started] == [(searches, 7), (answers, 14)], "one at a time"
+    kept = (tmp_path / "out" / "methods").glob("sft*/trajectories.jsonl")
+    assert {json.loads(line)["answer"] for line in next(kept).open()} == {"answers"}
+    assert len(served[0].requests) == 7, "Direct alone is the base model's"
+
+
+def test_search_r1_is_offered_the_retriever_alone(contest, started, tmp_path):
+    searches = tmp_path / "searches"
+    contest(f"search-r1:{searches},router-r1:{searches}", constants=False).run()
+    prompts = started[0][1]
+    assert [("Wiki" in prompt, CHEAP in prompt) for prompt in prompts] == [(True, False)] * 7 + [(True, True)] * 7
+
+
+def test_a_policy_of_its_own_is_gone_on_with_where_it_stopped(contest, started, tmp_path):
+    methods = f"direct,sft:{tmp_path / 'answers'}"
+    contest(methods, constants=False).run()
+    contest(methods, constants=False, resume=True).run()
+    assert len(started) == 1, "nothing is left to ask"
+    contest(f"direct,sft:{tmp_path / 'searches'}", constants=False, resume=True).run()
+    assert [Path(model).name for model, _ in started] == ["answers", "searches"]
 
 
 # ---------------------------------------------------------------- resume

@@ -168,6 +168,16 @@ def test_with_a_key_requests_without_it_are_refused(start_server, tmp_path):
         with openai.OpenAI(base_url=server.base_url, api_key="s3cret", max_retries=0) as client:
             assert ask(client, "pico-1b", "Hello").choices[0].message.content
         assert httpx.get(server.base_url.replace("/v1", "/health")).status_code == 200
+        assert httpx.post(f"{server.base_url}/retrieve", json={"queries": ["x"]}).status_code == 401
+
+
+async def test_a_retriever_of_the_worlds_facts_stands_beside_the_candidates(server, project_root):
+    pytest.importorskip("bm25s")
+    pool = load_pool(project_root / "configs" / "pools" / "retriever.yaml", base_url=server.base_url)
+    async with RouteService(pool) as service:
+        route = await service.route(pool.names[0], QUESTION.text)
+    assert {"directed", NAMES[0]} <= set(route.reply.rstrip(".").split()), "BM25 does not see the order of words"
+    assert (route.failed, route.raw_cost) == (False, 0)
 
 
 def test_sigterm_lets_open_requests_end_and_exits_cleanly(start_server, tmp_path):

@@ -33,6 +33,12 @@ def test_what_the_paper_does_not_have_comes_last():
     assert sheet.rows[-1] == ("SVM", ["-"] * 8 + ["0.250"] * 8)
 
 
+def test_what_was_trained_for_itself_stands_beside_the_papers_row_of_its_kind():
+    rows = dict(sheet_of(contested("sft:runs/sft", "SFT (sft)", 0.5), contested("search-r1:x", "Search-R1", 0.25)).rows)
+    assert rows["SFT"][8:] == ["0.500"] * 8
+    assert rows["Search-R1"][8:] == ["0.250"] * 8
+
+
 def test_of_a_curve_the_first_cost_weight_is_shown():
     sheet = sheet_of(contested("knn", "kNN", 0.5, alpha=0.0), contested("knn", "kNN", 0.1, alpha=0.8))
     assert dict(sheet.rows)["KNN Router"][8] == "0.500"

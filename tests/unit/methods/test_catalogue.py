@@ -108,3 +108,34 @@ def test_a_dotted_path_is_a_method_outside_the_loop():
 def test_what_is_no_method_is_refused(written):
     with pytest.raises(ConfigError, match="--methods"):
         contenders(written, POOL)
+
+
+@pytest.fixture
+def policy(tmp_path) -> str:
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / "runs" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "runs" / name).write_text("{}")
+    return str(tmp_path / "runs")
+
+
+def test_what_was_trained_for_itself_is_named_with_its_policy(policy):
+    own, sft, search = contenders(f"router-r1:{policy},sft:{policy},search-r1:{policy}", MIXED)
+    assert [one.title for one in (own, sft, search)] == ["Router-R1 (runs)", "SFT (runs)", "Search-R1 (runs)"]
+    assert {one.model_path for one in (own, sft, search)} == {policy}
+    assert [one.offers_only for one in (own, sft, search)] == [None, None, "Wiki"]
+    assert [one.follows_cost(told=True) for one in (own, sft, search)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("sft", "--methods = 'sft': needs a policy: sft:FOLDER"),
+        ("router-r1:", "--methods = 'router-r1:': needs a policy: router-r1:FOLDER"),
+        ("sft:./nowhere", "--methods = './nowhere': does not exist"),
+        ("search-r1:POLICY", "needs a candidate with adapter: retriever, and llms has none"),
+    ],
+)
+def test_a_policy_that_is_not_there_or_a_pool_that_it_cannot_ask_is_refused(policy, written, message):
+    with pytest.raises(ConfigError) as fault:
+        contenders(written.replace("POLICY", policy), POOL)
+    assert message in str(fault.value)
