@@ -16,8 +16,9 @@ from router_r1.errors import ConfigError
 from router_r1.machine import accelerators
 from router_r1.training.batches import uses_critic
 
-_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
-_PACKING = "actor_rollout_ref.model.use_remove_padding"
+_MODEL = "actor_rollout_ref.model"
+_ATTENTION = "{}.override_config.attn_implementation"
+_PACKING = "{}.use_remove_padding"
 
 
 def is_missing(platform: str | None) -> bool:
@@ -25,15 +26,17 @@ def is_missing(platform: str | None) -> bool:
     return platform == "gpu" and accelerators() > 0 and importlib.util.find_spec("flash_attn") is None
 
 
-def substitute(platform: str | None, given: Collection[str]) -> list[str]:
+def substitute(platform: str | None, given: Collection[str], *, model: str = _MODEL) -> list[str]:
     """Overrides that make a training do without flash-attn; none where it is there, or the user has chosen.
 
     Args:
         given: the keys that the user has overridden.
+        model: the key of the model.
     """
-    if not is_missing(platform) or _ATTENTION in given:
+    attention, packing = _ATTENTION.format(model), _PACKING.format(model)
+    if not is_missing(platform) or attention in given:
         return []
-    return [f"++{_ATTENTION}=sdpa", *([] if _PACKING in given else [f"{_PACKING}=false"])]
+    return [f"++{attention}=sdpa", *([] if packing in given else [f"{packing}=false"])]
 
 
 def missing(config: DictConfig) -> list[ConfigError]:
@@ -47,8 +50,9 @@ def missing(config: DictConfig) -> list[ConfigError]:
             "algorithm.adv_estimator=grpo"
         )
         return [ConfigError("configuration", "algorithm.adv_estimator", config.algorithm.adv_estimator, remedy)]
-    attention = OmegaConf.select(config, _ATTENTION)
+    key = _ATTENTION.format(_MODEL)
+    attention = OmegaConf.select(config, key)
     if attention in (None, "flash_attention_2"):
-        remedy = f"is flash-attention's, which is not installed: set it to sdpa, and {_PACKING}=false"
-        return [ConfigError("configuration", _ATTENTION, attention, remedy)]
+        remedy = f"is flash-attention's, which is not installed: set it to sdpa, and {_PACKING.format(_MODEL)}=false"
+        return [ConfigError("configuration", key, attention, remedy)]
     return []

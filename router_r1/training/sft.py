@@ -25,12 +25,12 @@ from rich.console import Console
 
 from router_r1 import processes, runs
 from router_r1.atomic import write_text
-from router_r1.checkpoints import find_policy
+from router_r1.checkpoints import find_policy, with_weights
 from router_r1.datasets import check_parquet
 from router_r1.errors import ConfigError
 from router_r1.machine import accelerators
+from router_r1.training import attention, trackers
 from router_r1.training import configuration as cfg
-from router_r1.training import trackers
 from router_r1.training.report import new_metrics
 from router_r1.training.trainer import ERROR_FILE
 
@@ -73,9 +73,7 @@ def plan_sft(data: Sequence[Path], model_path: str, out: Path, overrides: Sequen
         if (splits := check_parquet(file)) != {"train"}:
             raise ConfigError(file, "extra_info.split", sorted(splits), "must hold training questions alone ('train')")
     policy = find_policy(_WHERE, "--model-path", model_path)
-    gpus = accelerators()
-    chosen = [f"sft_platform={'gpu' if gpus else 'cpu'}", *([f"trainer.n_gpus_per_node={gpus}"] if gpus else [])]
-    config = cfg.compose_file("sft", [*chosen, *overrides])
+    config = cfg.compose_file("sft", [*_of_this_machine(overrides), *overrides])
     cfg.set_values(
         config,
         {
@@ -91,6 +89,14 @@ def plan_sft(data: Sequence[Path], model_path: str, out: Path, overrides: Sequen
     if missing := trackers.missing_for_loggers(resolved):
         raise missing[0]
     return FineTuning(resolved, out.absolute(), facts)
+
+
+def _of_this_machine(overrides: Sequence[str]) -> list[str]:
+    gpus = accelerators()
+    if not gpus:
+        return ["sft_platform=cpu"]
+    given = {override.split("=", 1)[0].lstrip("+~") for override in overrides}
+    return ["sft_platform=gpu", f"trainer.n_gpus_per_node={gpus}", *attention.substitute("gpu", given, model="model")]
 
 
 def _check_folder(out: Path, facts: Mapping[str, Any]) -> None:
@@ -117,6 +123,7 @@ def fine_tune(plan: FineTuning, console: Console) -> Path:
         return plan.out
     plan.out.mkdir(parents=True, exist_ok=True)
     write_text(plan.out / FACTS_FILE, json.dumps({**plan.facts, **runs.provenance()}, indent=2) + "\n")
+    plan.config.model.path = with_weights(plan.config.model.path)
     config_file, log = plan.out / "config.yaml", plan.out / "sft.log"
     write_text(config_file, OmegaConf.to_yaml(plan.config))
     (plan.out / ERROR_FILE).unlink(missing_ok=True)

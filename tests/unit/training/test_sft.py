@@ -71,10 +71,12 @@ def test_a_row_that_is_too_long_or_has_no_answer_is_told_with_its_number(tmp_pat
 
 def test_what_it_trains_and_where_follows_from_the_options(tmp_path, model, monkeypatch):
     monkeypatch.setattr("router_r1.training.sft.accelerators", lambda: 4)
+    monkeypatch.setattr("router_r1.training.attention.is_missing", lambda platform: platform == "gpu")
     file = question_file(tmp_path / "train.parquet")
     config = plan_sft([file], model, tmp_path / "out", ["optim.lr=2e-6"]).config
     assert (config.data.train_files, config.model.path) == ([str(file)], model)
     assert (config.trainer.device, config.trainer.n_gpus_per_node, config.optim.lr) == ("cuda", 4, 2e-6)
+    assert (config.model.override_config.attn_implementation, config.model.use_remove_padding) == ("sdpa", False)
     monkeypatch.setattr("router_r1.training.sft.accelerators", lambda: 0)
     config = plan_sft([file], model, tmp_path / "out").config
     assert (config.trainer.device, config.trainer.n_gpus_per_node) == ("cpu", 1)
