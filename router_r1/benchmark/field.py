@@ -196,10 +196,15 @@ class _Axes:
     def x_ticks(self) -> list[float]:
         if self.bend is None:
             return _ticks(self.left, self.right)
-        powers = range(int(np.floor(np.log10(self.bend))), int(np.ceil(np.log10(self.right))) + 1)
-        steps = (1, 2, 5) if len(powers) < 5 else (1,)
-        found = [0.0, *(step * 10.0**power for power in powers for step in steps)]
-        return [tick for tick in found if self.left <= tick <= self.right and (tick == 0 or tick >= self.bend)]
+        return bent_ticks(self.bend, self.left, self.right)
+
+
+def bent_ticks(bend: float, left: float, right: float) -> list[float]:
+    """Round costs for an axis that is linear below `bend` and logarithmic above: 0, and some above it."""
+    powers = range(int(np.floor(np.log10(bend))), int(np.ceil(np.log10(right))) + 1)
+    steps = (1, 2, 5) if len(powers) < 5 else (1,)
+    found = [0.0, *(step * 10.0**power for power in powers for step in steps)]
+    return [tick for tick in found if left <= tick <= right and (tick == 0 or tick >= bend)]
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_r1.atomic import write_bytes
-from router_r1.benchmark.field import CANDIDATE, ORACLE, ROUTER, Field
+from router_r1.benchmark.field import CANDIDATE, ORACLE, ROUTER, Field, bent_ticks
 from router_r1.benchmark.metrics import Results
 from router_r1.benchmark.tables import ordered
 from router_r1.constant_routers import CandidateTable, Score, frontier, oracle, oracle_by_kind
@@ -122,7 +122,9 @@ def draw_field(axes: Axes, field: Field) -> None:
             axes.plot(costs, scores, "k*" if method.kind == ORACLE else "x:", markersize=6, linewidth=0.8, label=label)
     if field.bend:
         axes.set_xscale("asinh", linear_width=field.bend)
+        axes.set_xticks(bent_ticks(field.bend, *axes.get_xlim()))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.minorticks_off()
     axes.set_xlabel("raw cost per question (micro-USD of output)")
     axes.set_ylabel("score")
     axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + len(axes.lines) // 28)
