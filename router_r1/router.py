@@ -219,6 +219,7 @@ async def open_router(
     settings: RouterSettings,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    asked: tuple[RouteService, RoutingPool] | None = None,
     quick_start: bool = False,
     check_candidates: bool = False,
     stop_when_refused: bool = False,
@@ -227,6 +228,7 @@ async def open_router(
 
     Args:
         tokenizer: the policy's, if it is already loaded.
+        asked: what asks the candidates, if it is already open (`open_routes`); closing it is up to the caller.
         quick_start: rather few seconds until the first token than many tokens per second.
         check_candidates: ask each a word before anything else is started; simulated ones are not asked.
         stop_when_refused: see `RouteService`.
@@ -237,7 +239,9 @@ async def open_router(
     """
     options = settings.options
     async with AsyncExitStack() as stack:
-        pool = await _open_pool(settings, stack, check_candidates)
+        if asked is None:
+            opened = open_routes(settings, check_candidates=check_candidates, stop_when_refused=stop_when_refused)
+            asked = await stack.enter_async_context(opened)
         model = options.model_path
         if model is not None and not options.base_url:
             model = await asyncio.to_thread(with_weights, model)
@@ -255,10 +259,7 @@ async def open_router(
                 seed=options.seed,
             )
         )
-        tokenizer = tokenizer or load_tokenizer(options.model_path or policy.model)
-        service = RouteService(pool, config=options.routing, stop_when_refused=stop_when_refused)
-        routes = await stack.enter_async_context(service)
-        yield Router(policy, routes, pool, settings, tokenizer)
+        yield Router(policy, *asked, settings, tokenizer or load_tokenizer(options.model_path or policy.model))
 
 
 @asynccontextmanager

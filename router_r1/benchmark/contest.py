@@ -10,12 +10,11 @@ finished.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router_r1.atomic import appending
 from router_r1.benchmark.contest_report import write_report
@@ -55,11 +54,14 @@ from router_r1.methods.vectors import KnownVectors, vectors_folder
 from router_r1.pool import offered_names
 from router_r1.protocol import Trajectory
 from router_r1.rollout.model_folder import load_tokenizer
-from router_r1.router import Router, open_router
+from router_r1.router import Router, open_router, open_routes
 from router_r1.runs import CONSTANTS_FILE, provenance
 from router_r1.scores import ScoreTable, read_scores
 from router_r1.settings import RouterOptions, RouterSettings, make_settings, with_own_model
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 METHODS_FOLDER = "methods"
 _WHERE = "command line"
@@ -186,9 +188,10 @@ class Contest:
         """What a reader of the figures must know."""
         path = self.settings.options.model_path or "the one that is served"
         base_model = "the shipped tiny policy" if path == str(SHIPPED_POLICY) else path
+        others = " but those with a policy of their own" if any(c.model_path for c in self._contenders) else ""
         notes = [
             "these are the figures of the questions asked, not of the whole data sets",
-            f"the base model of all methods is {base_model}",
+            f"the base model of all methods{others} is {base_model}",
         ]
         if self.settings.simulated:
             notes.append("the candidates are simulated: nothing follows for real ones, nor for the benchmarks")
@@ -266,38 +269,39 @@ class Contest:
         self, fitted: Mapping[str, SingleRoundRouter | Cascade], offered: Sequence[OfferedQuestion]
     ) -> list[list[Record]]:
         """The records of each entry."""
+        left: dict[str | None, list[Entry]] = {None: []}  # those of the base model first
+        for entry in self.entries:
+            if entry.left:
+                left.setdefault(entry.contender.model_path, []).append(entry)
+        policies = {own: self._policy_for(own, entries) for own, entries in left.items() if entries}
         records = {id(entry): entry.done for entry in self.entries}
-        policies = dict.fromkeys([None, *(entry.contender.model_path for entry in self.entries)])
-        for model_path in policies:  # one engine at a time
-            entries = [entry for entry in self.entries if entry.contender.model_path == model_path and entry.left]
-            if entries or (model_path is None and offered):
-                async with self._open(model_path) as router:
-                    for entry in entries:
+        async with open_routes(
+            self.settings, check_candidates=not self._skip_preflight, stop_when_refused=True
+        ) as asked:
+            for own, (settings, tokenizer) in policies.items():  # one engine at a time
+                async with open_router(settings, tokenizer=tokenizer, asked=asked) as router:
+                    if tokenizer is None:
+                        self._check_lengths(left[own], router.tokenizer)
+                    for entry in left[own]:
                         records[id(entry)] = await self._records_of(entry, router, fitted)
-                    if model_path is None and offered:
-                        await ask_constants(offered, self.folder, router.routes, router.pool)
+            if offered:
+                await ask_constants(offered, self.folder, *asked)
         return [records[id(entry)] for entry in self.entries]
 
-    @asynccontextmanager
-    async def _open(self, own_model: str | None) -> AsyncIterator[Router]:
-        """The base model or, with a model of its own, one for a method that was trained; its prompts fit.
-
-        Raises:
-            ConfigError: a prompt does not, before the engine starts where its tokenizer is at hand.
-        """
+    def _policy_for(
+        self, own_model: str | None, entries: Sequence[Entry]
+    ) -> tuple[RouterSettings, PreTrainedTokenizerBase | None]:
+        """The settings of a policy, and its tokenizer if that is at hand; no prompt is too long for it."""
         settings = self.settings if own_model is None else with_own_model(self.settings, own_model)
-        questions = [q for entry in self.entries if entry.contender.model_path == own_model for q in entry.questions]
-        longest, model_path = settings.limits.max_prompt_length, settings.options.model_path
+        model_path = settings.options.model_path
         tokenizer = load_tokenizer(model_path) if model_path else None
-        opened = open_router(
-            settings, tokenizer=tokenizer, check_candidates=not self._skip_preflight, stop_when_refused=True
-        )
         if tokenizer is not None:
-            check_lengths(questions, tokenizer, longest)
-        async with opened as router:
-            if tokenizer is None:
-                check_lengths(questions, router.tokenizer, longest)
-            yield router
+            self._check_lengths(entries, tokenizer)
+        return settings, tokenizer
+
+    def _check_lengths(self, entries: Sequence[Entry], tokenizer: PreTrainedTokenizerBase) -> None:
+        for questions in {id(entry.questions): entry.questions for entry in entries}.values():
+            check_lengths(questions, tokenizer, self.settings.limits.max_prompt_length)
 
     async def _records_of(
         self, entry: Entry, router: Router, fitted: Mapping[str, SingleRoundRouter | Cascade]

@@ -247,7 +247,7 @@ async def run_benchmark(
                 tally.add(record)
             return [*done, *await roll_out_all(answer, pool, left, sink, tally.add)]
 
-    candidates = {"check_candidates": not skip_preflight, "stop_when_refused": True}
+    candidates: dict[str, Any] = {"check_candidates": not skip_preflight, "stop_when_refused": True}
     if settings.method:
         async with open_method(settings, **candidates) as (method, routes, pool):
             return await ask_all(lambda q, name: method.answer(q.question.text, request_id=name), routes, pool)

@@ -125,7 +125,7 @@ Answer = Callable[[str, str, Callable[[Turn], None] | None], Awaitable[Trajector
 @asynccontextmanager
 async def _answering(settings: RouterSettings, deal: Deal | None, check_candidates: bool) -> AsyncIterator[Answer]:
     """The router, or the method, as a function."""
-    candidates = {"check_candidates": check_candidates, "stop_when_refused": True}
+    candidates: dict[str, Any] = {"check_candidates": check_candidates, "stop_when_refused": True}
     if settings.method:
         async with open_method(settings, **candidates) as (method, *_):
             yield lambda question, name, watch: method.answer(question, request_id=name)

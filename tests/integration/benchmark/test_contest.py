@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from router_r1.benchmark.contest import Contest
-from router_r1.errors import ConfigError
+from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.methods.cascades import CASCADES, CascadeEntry, Decision
 from router_r1.methods.cascades.cascade import check_replies
 from router_r1.methods.encoders import Encoder
@@ -31,6 +31,7 @@ from router_r1.recorded import RecordedReplies
 from router_r1.rollout.backends import BACKENDS, OpenPolicy
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.rollout.policy import Dispatcher
+from router_r1.routing.config import RoutingConfig
 from router_r1.scores import Sample, ScoredQuestion, ScoreTable, write_scores
 from router_r1.settings import RouterOptions
 from tests.doubles.commands import bench as main
@@ -311,6 +312,8 @@ def started(served, tmp_path, monkeypatch) -> list[tuple[str, list[str]]]:
     async def open_here(model_path: str) -> AsyncIterator[OpenPolicy]:
         def say(context: str) -> str:
             prompts.append(context)
+            if Path(model_path).name == "asks" and "<information>" not in context:
+                return f"<search> {CHEAP}: Who? </search>"
             return f" {Path(model_path).name} </answer>" if context.endswith("<answer>") else "<answer> 42 </answer>"
 
         prompts: list[str] = []
@@ -321,7 +324,7 @@ def started(served, tmp_path, monkeypatch) -> list[tuple[str, list[str]]]:
     pool = Path(served[2]["pool"])
     written = yaml.safe_load(pool.read_text())
     pool.write_text(yaml.safe_dump({**written, "candidates": [*written["candidates"], WIKI]}))
-    for name in ("answers", "searches"):
+    for name in ("answers", "asks", "searches"):
         write_model(tmp_path / name)
     return policies
 
@@ -345,6 +348,16 @@ def test_search_r1_is_offered_the_retriever_alone(contest, started, tmp_path):
     contest(f"search-r1:{searches},router-r1:{searches}", constants=False).run()
     prompts = started[0][1]
     assert [("Wiki" in prompt, CHEAP in prompt) for prompt in prompts] == [(True, False)] * 7 + [(True, True)] * 7
+
+
+def test_one_budget_is_for_all_policies(contest, served, started, tmp_path):
+    methods = f"largest,router-r1:{tmp_path / 'asks'}"
+    contest(methods, constants=False, out=tmp_path / "free").run()
+    spent = [float(rows_of(tmp_path / "free")[name, "all"]["spend_usd"]) for name in ("largest", f"{methods[8:]}@0.0")]
+    assert spent[0] == spent[1] > 0
+    served[2]["routing"] = RoutingConfig(budget_usd=6.9 * spent[0])  # the first of them uses it up
+    with pytest.raises(BudgetSpent):
+        contest(methods, constants=False).run()
 
 
 def test_a_policy_of_its_own_is_gone_on_with_where_it_stopped(contest, started, tmp_path):
