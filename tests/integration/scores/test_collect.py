@@ -95,7 +95,9 @@ def test_a_spent_budget_keeps_what_was_paid_for_and_the_rest_is_asked_later(coll
     assert collect("--resume")[0] == ExitCode.DONE
 
     assert 0 < paid < 12
-    assert len(candidates.asked) - before == 12 - paid
+    late = 1  # the other candidate's request that was under way, and given up, may reach the server after `before`
+    assert 12 - paid <= len(candidates.asked) - before <= 12 - paid + late
+    assert len(read_samples(tmp_path / "scores.parquet").samples) == 12
 
 
 def test_a_failed_route_is_kept_as_failed_and_asked_again(collect, candidates, tmp_path):

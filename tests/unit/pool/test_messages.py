@@ -123,5 +123,5 @@ def test_simulated_candidates_are_sent_the_bare_sub_query():
 
 def test_a_pool_file_says_whether_its_candidates_are_simulated():
     simulated = {path.stem: load_pool(path).simulated for path in POOLS.glob("*.yaml")}
-    assert {name for name, is_simulated in simulated.items() if is_simulated} == {"sim", "dealt"}
+    assert {name for name, is_simulated in simulated.items() if is_simulated} == {"sim", "dealt", "retriever"}
     assert load_pool(POOLS / "sim.yaml", base_url="http://127.0.0.1:1/v1").simulated

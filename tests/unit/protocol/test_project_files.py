@@ -42,7 +42,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("written", ["nope", "no/such/pool.yaml", "configs/pools/../pools/nope"])
 def test_what_is_neither_is_refused_with_the_names_there_are(written):
-    with pytest.raises(ConfigError, match="local_small, paper, paper_unseen, recorded_gsm8k, sim") as told:
+    with pytest.raises(ConfigError, match="local_small, paper, paper_unseen, recorded_gsm8k, retriever, sim") as told:
         pool_file(written)
     assert told.value.value == written
 
