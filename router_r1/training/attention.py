@@ -1,4 +1,4 @@
-"""Training on GPUs without flash-attn: torch's own attention in its place, where veRL allows that.
+"""Which attention a training computes with. On GPUs without flash-attn: torch's own, where veRL allows that.
 
 With `sdpa` sequences are padded instead of packed, since transformers packs for flash-attention's kernels only. veRL
 0.9.1 loads a critic with flash-attention whatever is configured (`verl.utils.model.load_valuehead_model`), so that an
@@ -8,10 +8,13 @@ estimator without a critic is needed.
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Collection
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from router_r1.atomic import write_text
 from router_r1.errors import ConfigError
 from router_r1.machine import accelerators
 from router_r1.training.batches import uses_critic
@@ -56,3 +59,15 @@ def missing(config: DictConfig) -> list[ConfigError]:
         remedy = f"is flash-attention's, which is not installed: set it to sdpa, and {_PACKING.format(_MODEL)}=false"
         return [ConfigError("configuration", key, attention, remedy)]
     return []
+
+
+def forget_attention(folder: Path) -> None:
+    """Take out of the configurations of the models in `*/huggingface` which attention the trainer computed with.
+
+    veRL writes it there, and whoever loads the model would be asked for the same: on a CPU for one that only the
+    trainer has (`training/cpu/packed_attention.py`).
+    """
+    for file in folder.glob("*/huggingface/config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.pop("attn_implementation", None) is not None:
+            write_text(file, json.dumps(config, indent=2) + "\n")

@@ -20,6 +20,7 @@ from router_r1.pool import load_pool
 from router_r1.runs import COST_WINDOW_FILE, checkpoints_to_keep, remove_old_checkpoints
 from router_r1.training import services
 from router_r1.training.adapters import merge_adapter
+from router_r1.training.attention import forget_attention
 from router_r1.training.configuration import route_settings
 from router_r1.training.constants import ask_validation_questions
 from router_r1.training.stopping import StopNotice
@@ -50,15 +51,3 @@ class CheckpointHook(CheckpointCallback):
         if keep := checkpoints_to_keep(*limits):
             remove_old_checkpoints(Path(self.config.run_dir), keep)
         self._stop.after_saving(global_step)
-
-
-def forget_attention(checkpoint: Path) -> None:
-    """Take out of a checkpoint's model configurations which attention the trainer computed with.
-
-    veRL writes it there, and whoever loads the model would be asked for the same: on a CPU for one that only the
-    trainer has (`training/cpu/packed_attention.py`).
-    """
-    for file in checkpoint.glob("*/huggingface/config.json"):
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if config.pop("attn_implementation", None) is not None:
-            write_text(file, json.dumps(config, indent=2) + "\n")

@@ -141,6 +141,7 @@ def fine_tune(plan: FineTuning, console: Console) -> Path:
         processes.stop(trainer)
     if trainer.returncode:
         _raise(plan.out, log)
+    attention.forget_attention(plan.out / "checkpoints")
     runs.point(plan.out / POLICY, plan.out / "checkpoints" / f"global_step_{_saved_step(plan.out)}" / POLICY)
     console.print(f"done in {(time.monotonic() - started) / 60:.1f} min: {plan.out}", markup=False)
     return plan.out
