@@ -10,8 +10,6 @@ from typing import Any
 
 import yaml
 
-from router_r1.methods.catalogue import TRAINED
-
 PAPER_FILE = "paper_results.yaml"
 METRICS = {"em": ("Exact match", ".3f"), "f1": ("F1", ".3f"), "raw_cost": ("Raw cost per question", ".4g")}
 """Metric -> heading and format."""
@@ -61,7 +59,6 @@ def paper_table(base: str, metric: str = "em") -> PaperTable | None:
 
 
 def name_in_paper(method: str) -> str | None:
-    """What the paper calls a method of `--methods`; None if it is not in it. A trained one is named with its policy."""
-    kind = method.partition(":")[0]
-    wanted = kind if kind in TRAINED else method
-    return next((name for name, own in _published()["methods"].items() if own == wanted), None)
+    """What the paper calls a method of `--methods`; None if it is not in it."""
+    known = _published()["methods"].items()
+    return next((name for name, own in known if own == method or (own.endswith(":") and method.startswith(own))), None)

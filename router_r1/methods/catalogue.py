@@ -114,7 +114,7 @@ _POLICY_ALONE = {
     "direct": Contender("direct", "Direct", lambda seat: Alone(seat.router, thinks=False)),
     "cot": Contender("cot", "CoT", lambda seat: Alone(seat.router, thinks=True)),
 }
-TRAINED = {"router-r1": "Router-R1", "sft": "SFT", "search-r1": "Search-R1"}
+_TRAINED = {"router-r1": "Router-R1", "sft": "SFT", "search-r1": "Search-R1"}
 """What may be named with a policy of its own behind a colon, and its title."""
 
 _UNFITTED = {
@@ -152,7 +152,7 @@ def _contender(name: str, pool: RoutingPool) -> Contender:
     if name in _POLICY_ALONE:
         return _POLICY_ALONE[name]
     kind, _, policy = name.partition(":")
-    if kind in TRAINED:
+    if kind in _TRAINED:
         return _trained(name, kind, policy, pool)
     router = _router(name.removesuffix(STAR), pool)
     return _outside_the_loop(name) if router is None else router.contender(name)
@@ -164,7 +164,7 @@ def _trained(name: str, kind: str, policy: str, pool: RoutingPool) -> Contender:
         remedy = f"needs a policy: {kind}:FOLDER, a Hugging Face folder, a run or a checkpoint"
         raise ConfigError(_WHERE, _KEY, name, remedy)
     model_path = find_policy(_WHERE, _KEY, policy)
-    title = f"{TRAINED[kind]} ({Path(policy).name})"
+    title = f"{_TRAINED[kind]} ({Path(policy).name})"
     if kind == "sft":
         return Contender(name, title, lambda seat: Alone(seat.router, thinks=False), model_path=model_path)
     retriever = _retriever_for(name, pool) if kind == "search-r1" else None
@@ -239,7 +239,7 @@ def _candidate(name: str, written: str, pool: RoutingPool) -> str:
 def _outside_the_loop(name: str) -> Contender:
     """A method that answers without the base model."""
     if name not in METHODS and ":" not in name and "." not in name:
-        trained = [f"{kind}:POLICY" for kind in TRAINED]
+        trained = [f"{kind}:POLICY" for kind in _TRAINED]
         known = [*_POLICY_ALONE, "rag", *_UNFITTED, *ROUTERS, *CASCADES, *METHODS, "only:CANDIDATE", *trained]
         remedy = f"is no method; there are {', '.join(known)}, or give a dotted path to one of your own"
         raise ConfigError(_WHERE, _KEY, name, remedy)
