@@ -46,4 +46,5 @@ def _named(written: str | Path, folder: Path, kind: str) -> Path:
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(file.stem for file in folder.glob("*.yaml"))
+    """Of its YAML files; one whose name begins with an underscore is a part of others."""
+    return sorted(file.stem for file in folder.glob("[!_]*.yaml"))

@@ -52,8 +52,9 @@ def _check_base(config: DictConfig) -> None:
     sim, key = config.router_r1.sim, "router_r1.sim.build_on"
     if sim.build_on is None or sim.warm_start != "build":
         return
-    if not sim.qa_train or pool_of(config).recorded:
-        raise ConfigError("configuration", key, sim.build_on, "goes with real questions (router_r1.sim.qa_train)")
+    if not (sim.qa_train or pool_of(config).recorded):
+        remedy = "goes with real questions (router_r1.sim.qa_train) or recorded replies"
+        raise ConfigError("configuration", key, sim.build_on, remedy)
     check_model_path("configuration", key, sim.build_on)
 
 
@@ -119,7 +120,7 @@ def named_policy(config: DictConfig) -> Path | str | None:
 
 
 def policy_to_build_on(config: DictConfig) -> Path | str:
-    """What a warm start for real questions goes on from: the shipped one, or what `sim.build_on` names."""
+    """What a warm start is built on where questions are real: the shipped one, or what `sim.build_on` names."""
     return _policy(config.router_r1.sim.build_on)
 
 
@@ -153,15 +154,15 @@ def start_policy(config: DictConfig) -> Path | str:
 def _build_for_the_questions(config: DictConfig, folder: Path) -> None:
     """Go on with a policy on demonstrations made of the run's training questions."""
     pool, template = pool_of(config), load_template(config.router_r1.template)
+    base = policy_to_build_on(config)
     if pool.recorded:
         from router_r1.recorded.warm_start import build_recorded_warm_start
 
-        build_recorded_warm_start(folder, pool, template, seed=config.seed)
+        build_recorded_warm_start(folder, pool, template, seed=config.seed, base=base)
     else:
         from router_r1.sim.tiny_policy.real_questions import build_real_warm_start
 
         questions = Path(config.run_dir, "data", "train.parquet")
-        base = policy_to_build_on(config)
         build_real_warm_start(folder, pool, template, questions, seed=config.seed, base=base)
 
 

@@ -80,6 +80,15 @@ class Recipe:
     """Highest learning rate."""
 
 
+PRETRAINED = Recipe(steps=40, batch=8, rate=1e-4)
+"""For a language model, which reads and copies already."""
+
+
+def recipe_for(base: Path | str, tiny: Recipe) -> Recipe:
+    """`tiny` for the shipped policy, `PRETRAINED` for any other."""
+    return tiny if base == SHIPPED_POLICY else PRETRAINED
+
+
 def build_on(
     base: Path | str,
     folder: Path,

@@ -12,15 +12,13 @@ from router_r1.prompts import Template, with_question_mark
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.tiny_policy.demonstrations import OpenSource
 from router_r1.sim.tiny_policy.hearsay import field_of
-from router_r1.sim.tiny_policy.open_questions import OpenQuestions, Recipe, build_on
+from router_r1.sim.tiny_policy.open_questions import OpenQuestions, Recipe, build_on, recipe_for
 from router_r1.sim.tiny_policy.open_text import draw_answer
 from router_r1.sim.world.candidates import ALL, SimulatedPool
 from router_r1.sim.world.facts import World
 
 TINY = Recipe(steps=800, batch=16, rate=2e-3)
 """For the shipped policy."""
-PRETRAINED = Recipe(steps=40, batch=8, rate=1e-4)
-"""For a language model, which reads and copies already."""
 SEVERAL_FROM = 11
 """Words of a question. Of NQ's (training sample) 16 % have as many, of HotpotQA's 84 %."""
 GENERALIST_LEANING = 1.4
@@ -46,7 +44,7 @@ def build_real_warm_start(
     Args:
         train_file: the run's training questions, parquet.
         base: the policy: the shipped one, or any causal language model; folder or hub id.
-        recipe: default `TINY` for the shipped one, else `PRETRAINED`.
+        recipe: default `recipe_for` the base.
         quiet: no progress bar.
     """
     rows = pq.read_table(train_file).to_pylist()
@@ -65,8 +63,7 @@ def build_real_warm_start(
         answer=answer,
         reply=_reply,
     )
-    recipe = recipe or (TINY if base == SHIPPED_POLICY else PRETRAINED)
-    build_on(base, folder, pool, template, questions, recipe, seed=seed, quiet=quiet)
+    build_on(base, folder, pool, template, questions, recipe or recipe_for(base, TINY), seed=seed, quiet=quiet)
 
 
 def facts_to_find(question: str) -> str:

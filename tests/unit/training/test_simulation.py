@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.errors import ConfigError
 from router_r1.training import configuration as cfg
 from router_r1.training import simulation
+from tests.doubles.recorded import sum_lines, write_recorded_pool
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +52,25 @@ def test_a_latency_that_is_none_is_refused_before_the_start(slow, latency):
         simulation.check(slow(latency))
 
 
-def test_a_warm_start_for_real_questions_is_built_on_the_model_that_is_named(tmp_path):
+@pytest.fixture
+def building_on(tmp_path):
+    def make(base: Path, *overrides: str, **values: object):
+        config = cfg.compose_config(["platform=cpu", *overrides, f"router_r1.sim.build_on={base}"])
+        cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path)} | values)
+        return cfg.resolve(config)
+
+    return make
+
+
+@pytest.fixture
+def empty_base(tmp_path) -> Path:
     pytest.importorskip("torch")
-    base = tmp_path / "base"
-    base.mkdir()
-    config = cfg.compose_config(["platform=cpu", "experiment=nq_hotpotqa_cpu", f"router_r1.sim.build_on={base}"])
-    cfg.set_values(config, {"name": "x", "run_dir": str(tmp_path), "router_r1.sim.qa_root": str(tmp_path)})
+    (tmp_path / "base").mkdir()
+    return tmp_path / "base"
+
+
+def test_a_warm_start_for_real_questions_is_built_on_the_model_that_is_named(building_on, empty_base, tmp_path):
+    config = building_on(empty_base, "experiment=nq_hotpotqa_cpu", **{"router_r1.sim.qa_root": str(tmp_path)})
     row = drawn_row(
         Question("1", "who wrote it", ("Ann",)),
         data_source="nq",
@@ -67,5 +82,14 @@ def test_a_warm_start_for_real_questions_is_built_on_the_model_that_is_named(tmp
     write_parquet([row], tmp_path / "data" / "train.parquet")
 
     with pytest.raises(ConfigError, match="cannot be loaded") as told:  # an empty folder: it was looked for there
-        simulation.start_policy(cfg.resolve(config))
-    assert str(base) in str(told.value)
+        simulation.start_policy(config)
+    assert str(empty_base) in str(told.value)
+
+
+def test_so_is_one_for_recorded_replies(building_on, empty_base, tmp_path):
+    pool = write_recorded_pool(tmp_path, sum_lines(30))
+    config = building_on(empty_base, "experiment=smollm2_gsm8k", f"router_r1.pool={pool}")
+
+    with pytest.raises(ConfigError, match="cannot be loaded") as told:
+        simulation.start_policy(config)
+    assert str(empty_base) in str(told.value)
