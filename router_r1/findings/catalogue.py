@@ -19,6 +19,7 @@ from router_r1.errors import ConfigError
 from router_r1.findings import other_deals
 from router_r1.findings.drawing import draw_bars, draw_lines
 from router_r1.findings.finding import ALIKE, BASE, PAPER, Finding, Told, cell, runs_sheet
+from router_r1.findings.joining import JOINING
 from router_r1.findings.reading import MEAN, BySeed, Found, Trained
 from router_r1.findings.unseen import UNSEEN
 from router_r1.findings.verdicts import Claim, difference
@@ -338,11 +339,9 @@ FINDINGS: tuple[Finding, ...] = (
         _tell_descriptors,
         paper=f"Mean EM .416; with short descriptors .419 ({PAPER}, tables 1 and 6).",
     ),
+    JOINING,
     Finding("i", "Does it matter which estimator is trained with?", tuple(_ESTIMATORS.values()), _tell_estimators),
 )
-
-NOT_IN_THIS_VERSION = {"h": "a candidate that is added in the middle of a training"}
-"""Letter -> what is not here."""
 
 
 def findings_named(letters: str | None) -> tuple[Finding, ...]:
@@ -356,9 +355,6 @@ def findings_named(letters: str | None) -> tuple[Finding, ...]:
     asked = [letter.strip() for letter in letters.split(",")]
     known = {finding.letter for finding in FINDINGS}
     for letter in asked:
-        if letter in NOT_IN_THIS_VERSION:
-            remedy = f"is not in this version: {NOT_IN_THIS_VERSION[letter]}"
-            raise ConfigError("command line", "--only", letter, remedy)
         if letter not in known:
             raise ConfigError("command line", "--only", letter, f"is no finding; there are {', '.join(sorted(known))}")
     return tuple(finding for finding in FINDINGS if finding.letter in asked)

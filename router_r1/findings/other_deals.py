@@ -24,6 +24,9 @@ from router_r1.sim.world.candidates import NAMED, PROFILES
 Change = Callable[[Deal, str, RoutingPool, random.Random], Deal]
 """(deal, kind of the question, pool, generator) -> deal."""
 
+PLAIN = "-plain"
+"""How the names end of those who are better than they say."""
+
 NEWCOMERS = {profile.domain: profile.name for profile in NAMED if profile.domain}
 """Domain -> a good and cheap specialist whom the pool `dealt` lacks, so that no training there has met it."""
 
@@ -108,6 +111,15 @@ def with_short_descriptors(out: Path) -> Path:
     for candidate in pool["candidates"]:
         candidate["descriptor"] = candidate["descriptor"].split()[0]
     return _write(out, "short_descriptors", pool)
+
+
+def without_plain_ones(out: Path) -> Path:
+    """A pool file: `dealt` without any candidate that calls itself plain."""
+    pool = _read("dealt")
+    pool["candidates"] = [c for c in pool["candidates"] if not c["name"].endswith(PLAIN)]
+    left = {candidate["name"] for candidate in pool["candidates"]}
+    pool["deals"]["groups"] = [[name for name in group if name in left] for group in pool["deals"]["groups"]]
+    return _write(out, "without_plain_ones", pool)
 
 
 def _read(name: str) -> dict[str, Any]:

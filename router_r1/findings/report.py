@@ -13,7 +13,6 @@ from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.benchmark.plots import save
 from router_r1.benchmark.report import embedded, page_environment
 from router_r1.benchmark.tables import Sheet
-from router_r1.findings.catalogue import NOT_IN_THIS_VERSION
 from router_r1.findings.finding import Finding, Told
 from router_r1.findings.reading import Benched, Found, Trained, read_benchmark, read_training
 from router_r1.findings.verdicts import LEAST_SEEDS, Claim
@@ -69,7 +68,6 @@ def write_findings(out: Path, findings: Sequence[Finding], tasks: Sequence[Task]
         sections=[(section, claims_sheet(section.told.claims)) for section in sections],
         notes=[TEST, _SIMULATED],
         missing=missing,
-        not_here=NOT_IN_THIS_VERSION,
         facts=json.dumps(provenance(), indent=2),
     )  # fmt: skip
     write_text(out / REPORT_FILE, page)

@@ -28,11 +28,14 @@ class Training:
     """Beside the default experiment."""
     prepare: Callable[[Path], Sequence[str]] | None = None
     """Makes in the findings' folder what it needs beforehand, the same each time; further overrides."""
+    after: Training | None = None
+    """The training of the same seed whose router it goes on with; None: the default's warm start."""
 
     @property
     def described(self) -> str:
         made = ["with files made for it"] if self.prepare else []
-        return " ".join([*self.overrides, *made]) or "the default"
+        since = [f"from the router of {self.after.name}"] if self.after else []
+        return " ".join([*self.overrides, *made, *since]) or "the default"
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ class Task:
 
     @property
     def before(self) -> Task | None:
-        """The training that a benchmark needs."""
-        return None if isinstance(self.what, Training) else Task(self.what.training, self.seed, self.out, self.common)
+        """The training that it needs."""
+        needed = self.what.after if isinstance(self.what, Training) else self.what.training
+        return Task(needed, self.seed, self.out, self.common) if needed else None
 
     @property
     def is_done(self) -> bool:
@@ -101,7 +105,8 @@ class Task:
 
     def _overrides(self, what: Training) -> list[str]:
         prepared = what.prepare(self.out) if what.prepare else ()
-        return [f"seed={self.seed}", *what.overrides, *prepared, *self.common]
+        since = [f"router_r1.sim.warm_start={(self.before.folder / 'hf').absolute()}"] if self.before else []
+        return [f"seed={self.seed}", *what.overrides, *prepared, *since, *self.common]
 
     def _train(self, what: Training) -> list[str]:
         where = ["train", "--runs", str(self.folder.parent), f"name={self.name}"]

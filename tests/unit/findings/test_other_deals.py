@@ -119,3 +119,12 @@ def test_short_descriptors_say_the_field_and_leave_the_rest_of_the_pool_as_it_is
     assert {c.name: c.descriptor for c in short.candidates}["film-light"] == "film"
     assert (short.names, short.deals, short.simulated) == (dealt.names, dealt.deals, True)
     assert [c.price for c in short.candidates] == [c.price for c in dealt.candidates]
+
+
+def test_a_pool_without_plain_ones_lacks_them_and_nothing_else(tmp_path):
+    without = load_pool(other_deals.without_plain_ones(tmp_path), base_url=ADDRESS)
+    dealt = load_pool(pool_file("dealt"), base_url=ADDRESS)
+
+    assert set(dealt.names) - set(without.names) == {name for name in dealt.names if name.endswith("-plain")}
+    assert len(without.names) == 29
+    assert without.deals.sizes == dealt.deals.sizes

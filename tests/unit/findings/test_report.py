@@ -73,7 +73,6 @@ def test_page_and_figures_say_what_holds_and_which_runs_are_missing(tmp_path):
     assert "1 runs have not ended" in page
     assert "2WikiMultihopQA 1.29" in page
     assert page.count("data:image/png;base64,") == 3
-    assert "h: a candidate that is added in the middle of a training" in page
     assert (tmp_path / "b_routes.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -123,7 +122,6 @@ def test_list_shows_the_runs_and_who_needs_them_and_runs_nothing(tmp_path, capsy
     ("arguments", "told"),
     [
         (["--only", "z"], "--only = 'z': is no finding; there are a, b, c"),
-        (["--only", "h"], "--only = 'h': is not in this version"),
         (["--seeds", "0"], "--seeds = 0: must be above 0"),
         (["--budget-hours", "-1"], "--budget-hours = -1.0: must be above 0"),
         (["steps"], "steps"),

@@ -159,6 +159,24 @@ def test_a_benchmark_is_of_the_run_with_its_seed(call, machine, tmp_path):
     assert arguments[-3:] == ["--out", str(tmp_path / "benchmarks" / "asked-seed0"), "--resume"]
 
 
+def test_a_training_that_goes_on_from_anothers_router_starts_with_that_of_its_seed(call, machine, tmp_path):
+    later = Training("later", after=OTHER)
+    call(tasks_of([finding("x", OTHER, later)], 1, tmp_path))
+
+    assert machine.names == ["other-seed0", "later-seed0"]
+    router = tmp_path / "runs" / "other-seed0" / "hf"
+    assert machine.launched[1][4:] == ["seed=0", f"router_r1.sim.warm_start={router}"]
+
+
+def test_it_is_left_out_where_that_one_failed(call, machine, told, tmp_path):
+    machine.fails.add("other-seed0")
+
+    outcome = call(tasks_of([finding("x", OTHER, Training("later", after=OTHER))], 1, tmp_path))
+
+    assert names(outcome.failed) == ["other-seed0", "later-seed0"]
+    assert "later-seed0 is left out: other-seed0 has not ended" in told
+
+
 # ---------------------------------------------------------------- going on
 
 
