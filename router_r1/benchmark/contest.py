@@ -55,7 +55,7 @@ from router_r1.pool import offered_names
 from router_r1.protocol import Trajectory
 from router_r1.rollout.model_folder import load_tokenizer
 from router_r1.router import Router, open_router, open_routes
-from router_r1.runs import CONSTANTS_FILE, provenance
+from router_r1.runs import CONSTANTS_FILE, METHODS_FOLDER, provenance
 from router_r1.scores import ScoreTable, read_scores
 from router_r1.settings import RouterOptions, RouterSettings, make_settings, with_own_model
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
@@ -63,7 +63,6 @@ from router_r1.sim.tiny_policy import SHIPPED_POLICY
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-METHODS_FOLDER = "methods"
 _WHERE = "command line"
 
 
@@ -173,9 +172,9 @@ class Contest:
         found = []
         for entry, own_records in zip(self.entries, records, strict=True):
             results = summarise(own_records, self.settings.pool.names, table)
-            own = {"method": entry.contender.name, "alpha": entry.alpha}
-            write_results(entry.folder, results, {**own, **facts})
             one = entry.contender
+            own = {"method": one.name, "title": one.title, "alpha": entry.alpha}
+            write_results(entry.folder, results, {**own, **facts})
             found.append(Contested(one.name, one.title, entry.alpha, results, is_candidate=one.asks_only is not None))
         constants = found[0].results.constants if found else {}  # the same for all methods
         facts = {"not_run": self.not_run, **({"constants": constants} if constants else {}), **facts}

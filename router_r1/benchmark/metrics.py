@@ -44,6 +44,8 @@ class Results:
     """Cost weight (`0.6`) -> the mean over data sets of the questions that have it; {} if none have one."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """What can be had by asking one candidate each (`constant_routers.described`); {} if they were not asked."""
+    title: str = ""
+    """What a contest of methods calls the method; "" for a benchmark by itself."""
 
     @property
     def hull(self) -> list[Score]:
@@ -218,7 +220,7 @@ def read_results(folder: Path) -> Results:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         weights, constants = found.get("cost_weights", {}), found.get("constants", {})
-        return Results(found["datasets"], found["mean"], weights, constants)
+        return Results(found["datasets"], found["mean"], weights, constants, str(found.get("title", "")))
     except OSError as fault:
         raise ConfigError(file, "", None, f"cannot be read: {fault.strerror}; name a folder of test.sh") from None
     except (ValueError, KeyError, TypeError) as fault:

@@ -11,6 +11,7 @@ from router_r1.benchmark.tables import CONSTANT_MEASURES, MEASURES, ordered
 from router_r1.constant_routers import pareto_front
 from router_r1.errors import ConfigError
 from router_r1.pages.folders import Folder
+from router_r1.runs import METHODS_FOLDER
 
 _COLUMNS = {
     "EM": "em",
@@ -28,10 +29,10 @@ _COLUMNS = {
 def comparison(folders: Sequence[Folder]) -> dict[str, Any]:
     """Columns, and a row for each benchmark or, where there are several cost weights, for each of them.
 
-    A row has `label`, `weight` (or None), `values` by metric, `datasets` (EM by data set), and whether it is
-    `on_front`: no other has as good an EM for as little money. `hulls` has the best constant at each cost, once for
-    all benchmarks that have the same: `of` names them, `corners` are [raw cost, EM], the cheapest first. A folder that
-    holds no results yet, or no results of ours, is named in `without_results`.
+    A row has `label`, `name` (to be read), `weight` (or None), `values` by metric, `datasets` (EM by data set), and
+    whether it is `on_front`: no other has as good an EM for as little money. `hulls` has the best constant at each
+    cost, once for all benchmarks that have the same: `of` names them, `corners` are [raw cost, EM], the cheapest first.
+    A folder that holds no results yet, or no results of ours, is named in `without_results`.
     """
     runs: dict[str, Results] = {}
     without: list[str] = []
@@ -52,6 +53,7 @@ def comparison(folders: Sequence[Folder]) -> dict[str, Any]:
         rows.append(
             {
                 "label": point.label,
+                "name": _name(point.label, runs[point.label]),
                 "weight": point.weight,
                 "values": {key: values[key] for key in (*_COLUMNS.values(), "em_low", "em_high") if key in values},
                 "datasets": {name: row["em"] for name, row in datasets.items()},
@@ -68,6 +70,14 @@ def comparison(folders: Sequence[Folder]) -> dict[str, Any]:
         ],
         "without_results": without,
     }
+
+
+def _name(label: str, results: Results) -> str:
+    """The label, with a contest's own title for the method in the place of its folder."""
+    if not results.title:
+        return label
+    contest, _, _ = label.rpartition(f"{METHODS_FOLDER}/")
+    return contest + results.title
 
 
 def _check(results: Results) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from router_r1.benchmark.metrics import RESULTS_FILE
 from router_r1.errors import ConfigError
+from router_r1.runs import METHODS_FOLDER
 from router_r1.serving.api_errors import ApiError
 
 _DEPTH = 5  # below a folder that was given
@@ -112,7 +113,7 @@ def _below(top: Path) -> Iterator[tuple[Path, Kind]]:
 def _kind(names: set[str]) -> Kind | None:
     if {"run.json", "metrics"} & names and not {_TRAJECTORIES, RESULTS_FILE} & names:
         return "run"
-    if _TRAJECTORIES in names or (RESULTS_FILE in names and "methods" not in names):
+    if _TRAJECTORIES in names or (RESULTS_FILE in names and METHODS_FOLDER not in names):
         return "benchmark"
     return None
 

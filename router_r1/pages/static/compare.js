@@ -31,7 +31,7 @@ export function Compare() {
 
 function Compared({ found }) {
   const [marked, setMarked] = useState(null);
-  const rows = found.rows.map((row) => ({ ...row, name: row.weight === null ? row.label : `${row.label}, α ${row.weight}` }));
+  const rows = found.rows.map((row) => ({ ...row, name: row.weight === null ? row.name : `${row.name}, α ${row.weight}` }));
   return html`
     ${found.without_results.length > 0 && html`<p class="hint">Without results so far: ${found.without_results.join(", ")}.</p>`}
     <section class="card">
