@@ -3,7 +3,7 @@
 A word problem is three times as long as what the shipped warm start has copied, and full of numbers, and a policy that
 does not copy it exactly learns nothing of the replies. What it is shown beside form and copying: the reply comes to a
 number drawn at random, and that is the answer; and who sounds dear is asked rather where cost counts little, who sounds
-cheap where it counts much, or training would learn one candidate for all weights.
+cheap where it counts much.
 
 Invariant: no test question and no recorded reply or score is seen.
 """
