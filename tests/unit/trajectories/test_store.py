@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -355,8 +356,9 @@ def _foreign(file: Path) -> None:
 
 def _newer(file: Path) -> None:
     TrajectoryStore(file, keep_texts=True).close()
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or whoever opens it next moves the change into the file
 
 
 def _damaged(file: Path) -> None:
