@@ -2,8 +2,7 @@
 
 A word problem is three times as long as what the shipped warm start has copied, and full of numbers, and a policy that
 does not copy it exactly learns nothing of the replies. What it is shown beside form and copying: the reply comes to a
-number drawn at random, and that is the answer; and who sounds dear is asked rather where cost counts little, who sounds
-cheap where it counts much.
+number drawn at random, and that is the answer.
 
 Invariant: no test question and no recorded reply or score is seen.
 """
@@ -11,7 +10,6 @@ Invariant: no test question and no recorded reply or score is seen.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 from router_r1.pool import RoutingPool
@@ -19,7 +17,6 @@ from router_r1.prompts import Template
 from router_r1.recorded.pools import load_recorded_pool, split_recorded
 from router_r1.recorded.serving import CONCLUSION
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
-from router_r1.sim.tiny_policy.hearsay import HEARSAY
 from router_r1.sim.tiny_policy.open_questions import OpenQuestions, Recipe, build_on, recipe_for
 
 TINY = Recipe(steps=600, batch=8, rate=1e-3)
@@ -48,19 +45,14 @@ def build_recorded_warm_start(
         ConfigError: the pool's file of replies, a pool that is not dealt, or a `base` that cannot be loaded.
     """
     train, _ = split_recorded(load_recorded_pool(pool))
-    questions = word_problems([question.text for question in train.questions])
-    build_on(base, folder, pool, template, questions, recipe or recipe_for(base, TINY), seed=seed, quiet=quiet)
-
-
-def word_problems(texts: Sequence[str]) -> OpenQuestions:
-    """What is shown of questions that a number answers."""
-    return OpenQuestions(
-        texts=texts,
+    questions = OpenQuestions(
+        texts=[question.text for question in train.questions],
         told=lambda _: "",
-        leaning=lambda _, candidate, weight: HEARSAY.of_cost(candidate, weight),
+        leaning=lambda *_: 0.0,
         answer=lambda rng, _: _number(rng),
         reply=lambda _, number: CONCLUSION.format(number=number),
     )
+    build_on(base, folder, pool, template, questions, recipe or recipe_for(base, TINY), seed=seed, quiet=quiet)
 
 
 def _number(rng: random.Random) -> str:

@@ -53,18 +53,14 @@ class Hearsay:
             domain: of the question; None if it has none.
             cost_weight: in [0, 1].
         """
+        dear = self.cost_leaning * (1 - 2 * cost_weight / max(COST_WEIGHTS))
 
         def odds(candidate: Candidate) -> float:
             field = field_of(candidate)
             fits = self.specialist_leaning * (field == domain) + self.generalist_leaning * (field == ALL)
-            return math.exp(fits + self.of_cost(candidate, cost_weight))
+            return math.exp(fits + dear * _SOUNDS_DEAR[grade_of(candidate)])
 
         return rng.choices(offered, weights=[odds(candidate) for candidate in offered])[0]
-
-    def of_cost(self, candidate: Candidate, cost_weight: float) -> float:
-        """Nats by which the candidate is preferred for what it seems to cost; a descriptor may have any words."""
-        sounds = sum(_SOUNDS_DEAR.get(word, 0) for word in candidate.descriptor.split())
-        return self.cost_leaning * (1 - 2 * cost_weight / max(COST_WEIGHTS)) * sounds
 
 
 HEARSAY = Hearsay()

@@ -5,7 +5,8 @@ is shown here is form and copying:
 
 - questions are training questions with other numbers and some other words, so that none is learned by heart, and often
   with words that stand there twice, after which a copy easily goes on at the wrong place;
-- whom to ask is left to reinforcement learning: the choice knows no more than `OpenQuestions.leaning`;
+- whom to ask is left to reinforcement learning: the choice knows no more than `OpenQuestions.leaning`, and nothing of
+  the weight of cost;
 - the answer is read in the reply: often it has nothing to do with the question, and sometimes it stands there, too;
 - who has lost the thread of a copy closes the search, instead of going on for as long as a turn may last.
 
@@ -60,8 +61,8 @@ class OpenQuestions:
     """Training questions."""
     told: Callable[[str], str]
     """Question -> what the thought says of it right before the choice; "" for nothing."""
-    leaning: Callable[[str, Candidate, float], float]
-    """(question, candidate, cost weight) -> nats by which this one is asked rather than another; 0 for all: anybody."""
+    leaning: Callable[[str, Candidate], float]
+    """Nats by which a candidate is asked the question rather than another; 0 for all: anybody alike."""
     answer: Callable[[random.Random, str], str]
     """Draws an answer to the question."""
     reply: Callable[[Candidate, str], str]
@@ -180,7 +181,7 @@ class Batches(Dataset):
         if pool.deals is not None:
             pool = draw_deal(pool, "demonstration", rng.getrandbits(62)).pool(pool)
         weight, question = rng.choice(COST_WEIGHTS), varied(rng.choice(drawn.texts), self._words, rng)
-        odds = [math.exp(drawn.leaning(question, candidate, weight)) for candidate in pool.candidates]
+        odds = [math.exp(drawn.leaning(question, candidate)) for candidate in pool.candidates]
         (candidate,) = rng.choices(pool.candidates, weights=odds)
         answer = drawn.answer(rng, question)
         thought = f"{OPEN} {choice(candidate, weight, drawn.told(question))}"

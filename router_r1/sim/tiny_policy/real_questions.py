@@ -76,8 +76,8 @@ def needs_several(question: str) -> bool:
     return len(question.split()) >= SEVERAL_FROM
 
 
-def leaning(question: str, candidate: Candidate, cost_weight: float) -> float:
-    """Hearsay: who knows a little of all is asked for several facts, a specialist for one, whatever cost counts.
+def leaning(question: str, candidate: Candidate) -> float:
+    """Hearsay: who knows a little of all is asked for several facts, a specialist for one.
 
     Right or wrong, it makes the choice depend on what the thought says. Where it depends on nothing, training learns
     who is best for all questions together, and asks nobody else.

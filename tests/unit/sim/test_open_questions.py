@@ -15,11 +15,19 @@ from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.errors import ConfigError
 from router_r1.pool import load_pool
 from router_r1.prompts import load_template
-from router_r1.prompts.cost_words import LEVELS
-from router_r1.recorded.warm_start import build_recorded_warm_start, word_problems
+from router_r1.recorded.warm_start import build_recorded_warm_start
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from router_r1.sim.tiny_policy.demonstrations import Example
-from router_r1.sim.tiny_policy.open_questions import Batches, OpenQuestions, Recipe, astray, rate_left, varied
+from router_r1.sim.tiny_policy.open_questions import (
+    PRETRAINED,
+    Batches,
+    OpenQuestions,
+    Recipe,
+    astray,
+    rate_left,
+    recipe_for,
+    varied,
+)
 from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, facts_to_find, leaning, some_words
 from tests.doubles.recorded import sum_lines, sum_question, write_recorded_pool
 from tests.doubles.tiny_checkpoint import save_tiny_checkpoint
@@ -65,6 +73,11 @@ def test_the_rate_rises_and_falls():
     assert left[0] < left[4] > left[50] > left[99] > 0.04
 
 
+def test_a_language_model_is_shown_less_than_the_shipped_policy(tmp_path):
+    assert recipe_for(SHIPPED_POLICY, SHORT) is SHORT
+    assert recipe_for(tmp_path, SHORT) is PRETRAINED
+
+
 def test_a_thought_says_of_a_long_question_that_it_needs_several_facts():
     assert facts_to_find(QUESTION) == "Facts to find: one."
     assert facts_to_find(f"{QUESTION} {QUESTION}") == "Facts to find: several."
@@ -74,8 +87,8 @@ def test_several_facts_lean_to_a_generalist_and_one_to_a_specialist(project_root
     pool = load_pool(project_root / "configs/pools/sim.yaml")
     omni, film = (next(c for c in pool.candidates if c.name == name) for name in ("Omni-72B", "CineMind-7B"))
 
-    assert leaning(f"{QUESTION} {QUESTION}", omni, 0.6) > 0 > leaning(QUESTION, omni, 0.6)
-    assert leaning(f"{QUESTION} {QUESTION}", film, 0.6) == leaning(QUESTION, film, 0.6) == 0
+    assert leaning(f"{QUESTION} {QUESTION}", omni) > 0 > leaning(QUESTION, omni)
+    assert leaning(f"{QUESTION} {QUESTION}", film) == leaning(QUESTION, film) == 0
 
 
 def test_demonstrations_say_what_the_question_needs_and_go_astray_in_the_query_alone(project_root):
@@ -92,23 +105,6 @@ def test_demonstrations_say_what_the_question_needs_and_go_astray_in_the_query_a
         assert until_wrong.count("<search>") == 1  # what is not trained lies in the query, or behind the turn
         lost += "</search>" not in until_wrong
     assert 2 <= lost <= 20
-
-
-def test_word_problems_are_shown_with_who_sounds_dear_asked_where_cost_counts_little(project_root):
-    pool = load_pool(project_root / "configs/pools/recorded_gsm8k.yaml")
-    light, expert = pool.candidates
-    leaning = word_problems([QUESTION]).leaning
-    assert leaning(QUESTION, expert, 0.0) > leaning(QUESTION, expert, 0.2) > 0 > leaning(QUESTION, expert, 0.95)
-    assert leaning(QUESTION, light, 0.0) == -leaning(QUESTION, expert, 0.0)
-
-    tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
-    batches = Batches(tokenizer, pool, load_template("tiny"), word_problems([QUESTION]), steps=1, batch=64, seed=0)
-    shown = [tokenizer.decode(example.ids) for example in batches[0]]
-    asked = {
-        level: [" Ask all expert " in one for one in shown if f"counts {level}." in one] for level in LEVELS.values()
-    }
-    assert all(asked["nothing"])
-    assert not any(asked["most"])
 
 
 def test_an_answer_that_stands_in_the_question_is_one_to_four_words_of_it():
