@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from router_r1.benchmark.contest import Contest
+from router_r1.benchmark.metrics import read_results
 from router_r1.errors import BudgetSpent, ConfigError
 from router_r1.methods.cascades import CASCADES, CascadeEntry, Decision
 from router_r1.methods.cascades.cascade import check_replies
@@ -201,6 +202,7 @@ def test_every_method_has_a_row_for_each_data_set_with_the_accounting_of_the_loo
     assert float(rows["largest", "mean"]["em"]) == 0.75
     assert float(rows["largest", "all"][f"share/{CHEAP}"]) == 1, "prices are equal, and the first is taken"
     assert len(candidates.asked) == 7 * 5, "two of the seven methods ask nobody"
+    assert read_results(tmp_path / "out" / "methods" / "largest_").title == "Largest LLM*"
     kept = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(row["method"], row["dataset"]) for row in kept["rows"][:3]] == [
         ("router-r1", "all"), ("router-r1", "two"), ("router-r1", "mean"),
