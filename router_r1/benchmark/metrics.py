@@ -19,6 +19,7 @@ from router_r1.benchmark.records import Record
 from router_r1.constant_routers import CandidateTable, Score, compare, described, frontier
 from router_r1.errors import ConfigError
 from router_r1.protocol import Status
+from router_r1.runs import METHODS_FOLDER
 
 RESULTS_FILE = "results.json"
 COUNTS = ("n", "trajectories", "failed_routes", "failed_trajectories")
@@ -224,4 +225,7 @@ def read_results(folder: Path) -> Results:
     except OSError as fault:
         raise ConfigError(file, "", None, f"cannot be read: {fault.strerror}; name a folder of test.sh") from None
     except (ValueError, KeyError, TypeError) as fault:
-        raise ConfigError(file, "", None, f"holds no results of test.sh: {fault!r}") from None
+        remedy = f"holds no results of test.sh: {fault!r}"
+        if (methods := folder / METHODS_FOLDER).is_dir():
+            remedy = f"is of several methods; name the folders of those to compare: {methods}/..."
+        raise ConfigError(file, "", None, remedy) from None

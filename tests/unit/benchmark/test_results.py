@@ -279,6 +279,13 @@ def test_a_run_that_is_none_is_refused_by_name(tmp_path, capsys):
         read_results(tmp_path / "other")
 
 
+def test_a_contest_is_refused_with_the_folders_that_can_be_compared(tmp_path):
+    (tmp_path / "methods" / "knn").mkdir(parents=True)
+    (tmp_path / "results.json").write_text(json.dumps({"rows": []}))
+    with pytest.raises(ConfigError, match=r"is of several methods; name .*/methods/\.\.\."):
+        read_results(tmp_path)
+
+
 def test_a_data_set_that_a_run_lacks_is_left_empty():
     sheet = em_sheet({"a": {"nq": 0.5, "mean": 0.5}, "b": {"nq": 0.1, "popqa": 0.3, "mean": 0.2}})
     assert sheet.rows[0] == ("a", ["0.500", "", "0.500"])
