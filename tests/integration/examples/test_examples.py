@@ -103,7 +103,7 @@ def test_a_data_set_becomes_files_that_a_training_takes(command, script, folder)
     command("data", "validation", "examples/own_dataset.py:CsvFolder")
     model = f"actor_rollout_ref.model.path={SHIPPED_POLICY}"
     shown = command("train", "router_r1.pool=sim", more=("--dry-run", model))
-    assert "2 steps of 32 questions" in shown
+    assert "2 steps of 64 questions" in shown
     assert "missing" not in shown
 
 
