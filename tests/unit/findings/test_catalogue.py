@@ -251,3 +251,11 @@ def test_every_claim_is_worded_once():
     texts = [claim.text for finding in FINDINGS for claim in finding.tell(Found()).claims]
 
     assert [text for text, some in itertools.groupby(sorted(texts)) if len(list(some)) > 1] == []
+
+
+def test_a_candidate_joins_in_the_middle_of_as_many_steps_as_the_default_has():
+    def steps(*overrides):
+        return cfg.compose_config(["platform=cpu", *overrides]).trainer.total_training_steps
+
+    halves = [training for training in findings_named("h")[0].trainings if training.overrides]
+    assert sum(steps(*training.overrides) for training in halves) == steps()
