@@ -4,9 +4,9 @@ r"""Draw one trajectory as an SVG picture (`router_r1.benchmark.drawing`).
     python scripts/draw_trajectory.py trajectory.json --out trajectory.svg
 
 Without arguments it draws `docs/images/trajectory.svg` from the record that is kept beside it. That one is real: the
-router that `bash train.sh` trains (seed 0, 30 steps) was asked
+router that `bash train.sh` trains (seed 1) was asked
 
-    router-r1 ask --json --cost-weight 0.8 "Who proved the one who rebuilt Sizik?"
+    router-r1 ask --json --cost-weight 0.8 "Who recorded the one who founded Lovun?"
 """
 
 from __future__ import annotations

@@ -95,13 +95,11 @@ def drawn_row(
 
     Args:
         deal: deals the candidates it may ask; None: the whole pool.
-        cost_weights: it gets one of them; none for a row without. One that is there twice is drawn twice as often
-            in training, and as often as the others elsewhere.
+        cost_weights: it gets one of them; none for a row without.
         seed: of which.
     """
     dealt = deal(split, index) if deal else None
-    weights = cost_weights if split == "train" else tuple(dict.fromkeys(cost_weights))
-    weight = drawn_weight(weights, seed, index)
+    weight = drawn_weight(cost_weights, seed, index)
     return question_row(
         item,
         data_source=data_source,

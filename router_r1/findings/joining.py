@@ -16,7 +16,7 @@ from router_r1.findings.reading import MEAN, BySeed, Found, Row, Trained
 from router_r1.findings.verdicts import Claim, difference
 from router_r1.findings.work import Training
 
-_HALF = "trainer.total_training_steps=15"
+_HALF = "trainer.total_training_steps=12"
 """Of the default's steps."""
 
 

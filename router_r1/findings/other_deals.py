@@ -19,7 +19,7 @@ from router_r1.pool import NO_ADDRESS, Deal, RoutingPool, Shown, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
 from router_r1.runs import read_run_json
-from router_r1.sim.world.candidates import NAMED, PROFILES
+from router_r1.sim.world.candidates import NAMED, PROFILES, SPECIALIST
 
 Change = Callable[[Deal, str, RoutingPool, random.Random], Deal]
 """(deal, kind of the question, pool, generator) -> deal."""
@@ -66,7 +66,7 @@ def with_liar(deal: Deal, kind: str, pool: RoutingPool, draw: random.Random) -> 
         return deal
     liar = draw.choice(strangers)
     shown = list(deal.shown)
-    shown[liar] = shown[liar]._replace(descriptor=f"{kind} expert")
+    shown[liar] = shown[liar]._replace(descriptor=f"{SPECIALIST} {kind} expert")
     return Deal(tuple(shown))
 
 
@@ -109,7 +109,7 @@ def with_short_descriptors(out: Path) -> Path:
     """A pool file: `dealt`, where a descriptor says the field and not how good."""
     pool = _read("dealt")
     for candidate in pool["candidates"]:
-        candidate["descriptor"] = candidate["descriptor"].split()[0]
+        candidate["descriptor"] = candidate["descriptor"].rsplit(maxsplit=1)[0]
     return _write(out, "short_descriptors", pool)
 
 

@@ -157,10 +157,10 @@ Dealer = Callable[[str, int], Deal]
 
 
 def draw_deal(pool: RoutingPool, *key: str | int) -> Deal:
-    """A deal as the pool's file has it under `deals`: any number of its sizes, any groups and one of each, any names.
+    """A deal as the pool's file has it under `deals`: any of its sizes, any groups, one or two of each, any names.
 
     Args:
-        key: the same key draws the same deal; all sizes, and of a size all deals of one group each, are equally likely.
+        key: the same key draws the same deal; all sizes, names and groups are equally likely.
 
     Raises:
         ConfigError: the pool is not dealt.
@@ -168,9 +168,13 @@ def draw_deal(pool: RoutingPool, *key: str | int) -> Deal:
     if pool.deals is None:
         raise ConfigError(_called(pool), "deals", None, "is missing; give names and sizes to deal from")
     draw = random.Random(repr(key))
-    size = draw.randint(*pool.deals.sizes)
-    names, groups = draw.sample(pool.deals.names, size), draw.sample(pool.parted(), size)
-    return Deal(tuple(Shown(name, draw.choice(group)) for name, group in zip(names, groups, strict=True)))
+    size, groups = draw.randint(*pool.deals.sizes), pool.parted()
+    dealt: list[str] = []
+    for group in draw.sample(groups, len(groups)):
+        has_two = len(group) > 1 and draw.random() < pool.deals.second
+        dealt += draw.sample(group, 2 if has_two else 1)
+    dealt = draw.sample(dealt[:size], size)
+    return Deal(tuple(map(Shown, draw.sample(pool.deals.names, size), dealt)))
 
 
 def dealer_of(pool: RoutingPool, seed: int) -> Dealer | None:

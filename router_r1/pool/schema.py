@@ -233,7 +233,9 @@ class Deals(Record):
     sizes: tuple[int, int] = Field(strict=False)
     """Fewest and most candidates of a deal."""
     groups: tuple[Annotated[tuple[Name, ...], Field(strict=False)], ...] = Field(default=(), strict=False)
-    """Candidates of which a deal has at most one, such as rivals in one field."""
+    """Candidates of which a deal has one at most, or two with `second`, such as rivals in one field."""
+    second: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a group of which a deal has one gives it another one, as long as there is room."""
 
 
 class Recorded(Record):

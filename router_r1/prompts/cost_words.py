@@ -18,7 +18,7 @@ def cost_word(weight: float | None) -> str:
 
 
 def fault_of(weights: Sequence[float]) -> str:
-    """Why a policy could not learn all these weights, in words; "" if it could. One may be there several times."""
+    """Why a policy could not learn all these weights, in words; "" if it could."""
     if not weights:
         return "must name at least one weight"
     if not all(0 <= weight <= 1 for weight in weights):
@@ -26,7 +26,7 @@ def fault_of(weights: Sequence[float]) -> str:
     told: dict[str, float] = {}
     for weight in weights:
         word = cost_word(weight)
-        if told.get(word, weight) != weight:
+        if word in told:
             levels = ", ".join(f"{level:g}" for level in LEVELS)
             return f"a prompt tells {told[word]:g} and {weight:g} alike ({word}); give one weight at most near {levels}"
         told[word] = weight

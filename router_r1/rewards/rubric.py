@@ -35,8 +35,7 @@ class RewardConfig(BaseModel):
     cost_coe: float | Literal["sampled"] = 0.0
     """alpha, weight of cost against the outcome in [0, 1]: 0 = accuracy alone; sampled = that of the question."""
     cost_weights: list[float] = list(COST_WEIGHTS)
-    """The alphas that questions are given if it is sampled, those of training as often as they stand here; a prompt has
-    a word for each."""
+    """The alphas that questions are given if it is sampled; a prompt has a word for each."""
     cost_gate: Literal["correct_only", "always"] = "correct_only"
     """Who earns for being cheap: trajectories with m > 0, or all."""
     cost_full: float | None = Field(default=None, gt=0.0)

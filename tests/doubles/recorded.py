@@ -53,7 +53,12 @@ def write_recorded_pool(folder: Path, lines: list[dict], **recorded: object) -> 
         "defaults": {"base_url": "http://127.0.0.1:1/v1"},
         "deals": {"sizes": [2, 2], "names": ["Amber", "Beacon", "Cedar"]},
         "candidates": [
-            {"name": name, "model": f"vendor/{name.lower()}", "price": price.model_dump(), "descriptor": "all light"}
+            {
+                "name": name,
+                "model": f"vendor/{name.lower()}",
+                "price": price.model_dump(),
+                "descriptor": "generalist light",
+            }
             for name, price in PRICES.items()
         ],
     }

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 SHIPPED_POLICY = Path(__file__).parent / "shipped_policy"
-"""The tiny policy after its warm start (seed 0), as a Hugging Face folder, so that a first run need not wait for it.
+"""The tiny policy after its warm start, as a Hugging Face folder, so that a first run need not wait for it.
 
-Made by the recipe of `warm_start`; `router-r1 sim warm-start --out DIR` makes another one of the kind.
+Made by the recipe of `warm_start` with seed 1; `router-r1 sim warm-start --out DIR` makes another one of the kind. Not
+every seed's is as good: that of 0 copies half of what it should.
 """

@@ -27,7 +27,7 @@ from router_r1.protocol import InvalidSearch, Search, parse_turn, render_answer,
 from router_r1.rollout.tokens import encode_observation, encode_prompt
 from router_r1.sim.tiny_policy.hearsay import GRADES_TOLD, HEARSAY, Hearsay, field_of, grade_of
 from router_r1.sim.tiny_policy.open_text import draw_answer, draw_question, draw_word
-from router_r1.sim.world.candidates import ALL, IGNORANCE, NAMED, Known, SimulatedPool
+from router_r1.sim.world.candidates import ALL, GENERALIST, IGNORANCE, NAMED, SPECIALIST, Known, SimulatedPool
 from router_r1.sim.world.facts import DOMAIN_OF, FAMOUS, NAMES, VERBS, Hop, World
 
 if TYPE_CHECKING:
@@ -120,11 +120,11 @@ class _Scene:
 
     def about(self, asked: str, domain: str) -> str:
         """A thought: what is asked, its domain, and whom the pool has for it."""
-        return f"{asked} is about {self._offered(domain)}, {self._offered(ALL)}."
+        return f"{asked} is about {domain}, {SPECIALIST} {self._grades(domain)}, {GENERALIST} {self._grades(ALL)}."
 
-    def _offered(self, field: str) -> str:
+    def _grades(self, field: str) -> str:
         grades = {grade_of(c) for c in self.pool.candidates if field_of(c) == field}
-        return " ".join((field, *(sorted(grades, key=GRADES_TOLD.index) or (NONE,))))
+        return " ".join(sorted(grades, key=GRADES_TOLD.index) or (NONE,))
 
     def search(self, thought: str, candidate: Candidate, query: str) -> str:
         return think_then_search(f"{thought} {choice(candidate, self.cost_weight)}", candidate.name, query)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from router_r1.pool import Candidate
 from router_r1.prompts.cost_words import COST_WEIGHTS
-from router_r1.sim.world.candidates import ALL
+from router_r1.sim.world.candidates import ALL, SPECIALIST
 
 _SOUNDS_DEAR = {"expert": 1, "brilliant": 1, "solid": 0, "plain": -1, "light": -1, "tiny": -1}
 """Grade -> how dear the word sounds. Who is worth it is another matter: the brilliant boast, the plain are modest."""
@@ -23,22 +23,23 @@ GRADES_TOLD = tuple(_SOUNDS_DEAR)
 
 
 def field_of(candidate: Candidate) -> str:
-    """The first word of a descriptor: a domain, or what stands for all of them."""
-    return candidate.descriptor.split()[0]
+    """What a descriptor says that its candidate is good at: a domain, or what stands for all of them."""
+    kind, *rest = candidate.descriptor.split()
+    return rest[0] if kind == SPECIALIST else ALL
 
 
 def grade_of(candidate: Candidate) -> str:
-    """The second word."""
-    return candidate.descriptor.split()[1]
+    """The last word of a descriptor."""
+    return candidate.descriptor.split()[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hearsay:
     """What the demonstrations' choices know beforehand."""
 
-    specialist_leaning: float = 3.3
+    specialist_leaning: float = 6.0
     """Nats by which the specialist of the question's domain is preferred to one of another."""
-    generalist_leaning: float = 2.0
+    generalist_leaning: float = 4.7
     """Nats by which a generalist is."""
     cost_leaning: float = 2.5
     """Nats by which who sounds dear is preferred where cost counts nothing, and who sounds cheap where it counts most;

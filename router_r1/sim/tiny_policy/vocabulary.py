@@ -24,7 +24,7 @@ from router_r1.sim.tiny_policy.demonstrations import (
 )
 from router_r1.sim.tiny_policy.hearsay import grade_of
 from router_r1.sim.tiny_policy.words import WORDS
-from router_r1.sim.world.candidates import ALL, REPLY_TEMPLATES
+from router_r1.sim.world.candidates import GENERALIST, REPLY_TEMPLATES, SPECIALIST
 from router_r1.sim.world.facts import DOMAIN_OF, DOMAINS, NAMES, RELATIONS, VERBS
 
 _WORDS_OF_THE_WORLD_WEIGHT = 200
@@ -36,7 +36,7 @@ def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]
     descriptors = list(dict.fromkeys(c.descriptor for c in universe.candidates))
     rest = f"{THEN} who . {THEN} {ANSWER}."
     thoughts = [
-        f" {opening} {verb} is about {DOMAIN_OF[verb]} {NONE}, {ALL} {NONE}. {rest}"
+        f" {opening} {verb} is about {DOMAIN_OF[verb]}, {SPECIALIST} {NONE}, {GENERALIST} {NONE}. {rest}"
         f" In this question cost counts {words}. Ask ."
         for opening in (f"{FIRST_HOP} who", f"{NEXT_HOP} who", ONLY_HOP)
         for verb, words in zip(VERBS, [*LEVELS.values()] * 4, strict=True)
@@ -55,12 +55,13 @@ def tokenizer_corpus(universe: RoutingPool, template: Template) -> Iterator[str]
 
 
 def related_words(universe: RoutingPool) -> list[Sequence[str]]:
-    """Words of one kind: names, candidates, verbs, domains and grades, and each domain with its verbs."""
+    """Words of one kind: names, candidates, verbs, domains, kinds and grades, and each domain with its verbs."""
     return [
         NAMES,
         candidate_names(universe),
         VERBS,
-        (*DOMAINS, ALL),
+        DOMAINS,
+        (SPECIALIST, GENERALIST),
         (*sorted(set(map(grade_of, universe.candidates))), NONE),
         tuple(LEVELS.values()),
         *((domain, *verbs) for domain, verbs in RELATIONS.items()),

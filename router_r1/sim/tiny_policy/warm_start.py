@@ -1,7 +1,7 @@
 """The tiny policy's warm start: supervised training on demonstrations that show form, copying, and whom a descriptor
 names, but not whom to ask.
 
-    router-r1 sim warm-start --out DIR --seed 0     build one
+    router-r1 sim warm-start --out DIR --seed 1     build one
     router-r1 sim warm-start --check DIR            measure one
 
 It runs in transformers' Trainer. veRL's SFT trainer also runs on the CPU platform, but scores every token of a padded

@@ -69,12 +69,14 @@ NAMED: tuple[Profile, ...] = (
 """The eight of the pool `sim`, whose names stay the same."""
 
 ALL = "all"
-"""What stands for the domain in the descriptor of a generalist."""
+"""What stands for the domain in the name of a generalist."""
+SPECIALIST, GENERALIST = "specialist", "generalist"
+"""How a descriptor begins: `specialist film plain`, `generalist solid`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """What the second word of a dealt candidate's descriptor comes to."""
+    """What the last word of a dealt candidate's descriptor comes to."""
 
     word: str
     skill: float
@@ -90,11 +92,11 @@ class Grade:
 
 GRADES: tuple[Grade, ...] = (
     Grade(word="expert", skill=0.96, general_skill=0.9, two_hop_skill=0.2, latency_ms=60),
-    Grade(word="solid", skill=0.86, general_skill=0.8, two_hop_skill=0.12, latency_ms=35),
+    Grade(word="solid", skill=0.86, general_skill=0.84, two_hop_skill=0.12, latency_ms=35),
     # The boaster: the grandest word, and many of them.
     Grade(word="brilliant", skill=0.5, general_skill=0.45, two_hop_skill=0.05, wordy=True, latency_ms=50),
     # The modest one: better than it says.
-    Grade(word="plain", skill=0.9, general_skill=0.78, two_hop_skill=0.12, admits=0.8, latency_ms=25),
+    Grade(word="plain", skill=0.9, general_skill=0.82, two_hop_skill=0.12, admits=0.8, latency_ms=25),
     Grade(word="light", skill=0.74, general_skill=0.5, two_hop_skill=0.05, admits=0.8, latency_ms=15),
 )
 TINY = Profile(name="all-tiny", skill=0.2, two_hop_skill=0.02, latency_ms=8)

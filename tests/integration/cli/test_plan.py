@@ -78,7 +78,7 @@ def test_without_gpus_it_tells_what_is_asked_and_how_to_plan_for_some(plan):
 
     assert code == 0
     assert "router-r1 plan --gpus 4xH100-80" in out
-    assert "7,680 in training" in out
+    assert "6,144 in training" in out
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from tests.doubles.speaking_policy import SpeakingPolicy
 WORLD = World(0)
 CANDIDATES = SimulatedPool(WORLD)
 QUESTION = "Who invented Bosen?"
-FIRST_TURN = "<think> Ask science expert Newton-8B. </think>\n<search> Newton-8B: {question} </search>"
+FIRST_TURN = "<think> Ask specialist science expert Newton-8B. </think>\n<search> Newton-8B: {question} </search>"
 
 
 def reply_to(question: str) -> str:

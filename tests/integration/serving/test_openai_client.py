@@ -97,7 +97,7 @@ async def test_tokens_are_sent_before_the_turn_has_ended(serve):
         texts = []
         async for chunk in stream:
             texts.append(getattr(chunk.choices[0].delta, "reasoning_content", ""))
-            if "".join(texts) == "<think> Ask science":
+            if "".join(texts) == "<think> Ask specialist":
                 assert served.policy.running == 1
                 served.policy.gate.set()
     assert "".join(texts) == REASONING

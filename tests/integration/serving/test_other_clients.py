@@ -32,7 +32,7 @@ async def test_litellm_gets_answers_and_reasoning_whole_and_streamed(serve, monk
         deltas = [chunk.choices[0].delta async for chunk in stream]
     message = whole.choices[0].message
     assert (message.content, whole.choices[0].finish_reason) == (reply_to(QUESTION), "stop")
-    assert "Ask science expert Newton-8B" in message.reasoning_content
+    assert "Ask specialist science expert Newton-8B" in message.reasoning_content
     assert "".join(delta.content or "" for delta in deltas) == reply_to(QUESTION)
     reasoning = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
     assert reasoning == message.reasoning_content

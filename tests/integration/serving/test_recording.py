@@ -84,7 +84,7 @@ async def test_without_keep_texts_the_file_holds_facts_and_not_a_word(serve, tmp
         written = b"".join(file.read_bytes() for file in tmp_path.glob("store*"))
     written += (tmp_path / "store").read_bytes()
     assert b"Newton-8B" in written
-    said = [QUESTION, "Bosen", reply_to(QUESTION), "Ask science expert", "alice"]
+    said = [QUESTION, "Bosen", reply_to(QUESTION), "Ask specialist science expert", "alice"]
     assert [text for text in said if text.encode() in written] == []
 
 

@@ -142,7 +142,7 @@ def test_question_files_are_made_from_a_flashrag_folder(installed: Installed, tm
 def test_the_prompt_of_a_shipped_pool_is_shown(installed: Installed) -> None:
     done = installed.run("pool", "show", "--pool", "sim", "--model", "tiny", "--question", "Who sang it?")
     assert done.returncode == 0, done.stderr
-    assert "film expert CineMind-7B" in done.stdout
+    assert "specialist film expert CineMind-7B" in done.stdout
     assert "tokens: " in done.stdout
 
 

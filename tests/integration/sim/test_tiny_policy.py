@@ -76,11 +76,12 @@ def test_names_and_tags_are_single_tokens_and_not_special(tokenizer, pool):
 def test_words_of_the_world_are_single_tokens(tokenizer):
     think, search = (
         render_think(
-            "Here directed is about film light, all expert. In this question cost counts little. Ask film light Nova."
+            "Here directed is about film, specialist light, generalist expert. In this question cost counts little. "
+            "Ask specialist film light Nova."
         ),
         render_search("Nova", f"Who directed {NAMES[0]}?"),
     )
-    assert len(tokenizer.encode(f"{think}\n{search}")) == 24 + 1 + 8
+    assert len(tokenizer.encode(f"{think}\n{search}")) == 27 + 1 + 8
 
 
 def test_a_turn_and_an_observation_meet_at_a_token_border(tokenizer, pool):

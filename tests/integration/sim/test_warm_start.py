@@ -337,7 +337,7 @@ def test_the_shipped_warm_start_has_form_and_copies_but_knows_no_more_than_descr
     assert report.copied >= 0.9, report
     assert report.em["known"] >= 0.9, report
     assert report.routes["known"] <= 0.2, report
-    assert 0.2 <= report.fitting <= 0.5, report
+    assert 0.4 <= report.fitting <= 0.75, report
     assert 0.4 <= report.em["1_hop"] <= 0.7, report
     assert report.em["2_hop"] >= 0.2, report
     assert 0.5 <= report.decomposed <= 0.9, report
@@ -347,7 +347,7 @@ def test_the_shipped_policy_is_what_the_script_builds_today(pool, template):
     record = json.loads((SHIPPED_POLICY / RECORD).read_text())
 
     today = fingerprint(record["seed"], pool, template, WarmStartConfig())
-    assert record["fingerprint"] == today, "build it again: router-r1 sim warm-start --out DIR --seed 0"
+    assert record["fingerprint"] == today, f"build it again: router-r1 sim warm-start --out DIR --seed {record['seed']}"
 
 
 def test_the_shipped_tokenizer_is_the_one_that_the_script_builds_today(pool, template):

@@ -160,7 +160,7 @@ def answers(em: float, asked: str, offered: list) -> list:
 
 def asked_otherwise(*, newcomer: str, liar: str, em_with_liar: float) -> dict:
     met = [*DEAL, ("CineMind-7B", None)]
-    lied = [DEAL[0], ("music-solid", "film expert"), *DEAL[2:]]
+    lied = [DEAL[0], ("music-solid", "specialist film expert"), *DEAL[2:]]
     found = {
         "as-it-was": answers(0.7, "film-light", DEAL),
         "shuffled": answers(0.7, "film-light", DEAL[::-1]),

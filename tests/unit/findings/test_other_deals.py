@@ -116,7 +116,7 @@ def test_short_descriptors_say_the_field_and_leave_the_rest_of_the_pool_as_it_is
     short = load_pool(other_deals.with_short_descriptors(tmp_path), base_url=ADDRESS)
     dealt = load_pool(pool_file("dealt"), base_url=ADDRESS)
 
-    assert {c.name: c.descriptor for c in short.candidates}["film-light"] == "film"
+    assert {c.name: c.descriptor for c in short.candidates}["film-light"] == "specialist film"
     assert (short.names, short.deals, short.simulated) == (dealt.names, dealt.deals, True)
     assert [c.price for c in short.candidates] == [c.price for c in dealt.candidates]
 

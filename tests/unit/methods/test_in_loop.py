@@ -34,7 +34,12 @@ def pool_file(tmp_path_factory) -> Path:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
     entry = {"model": "m", "base_url": "http://127.0.0.1:9/v1"}
     atlas = {"name": "Atlas-7B", "price": {"input": 1, "output": 0.5}, "descriptor": "maps plain", **entry}
-    borealis = {"name": "Borealis-70B", "price": {"input": 1, "output": 5.0}, "descriptor": "all expert", **entry}
+    borealis = {
+        "name": "Borealis-70B",
+        "price": {"input": 1, "output": 5.0},
+        "descriptor": "generalist expert",
+        **entry,
+    }
     path = tmp_path / "pool.yaml"
     path.write_text(yaml.safe_dump({"name": "two", "candidates": [atlas, borealis]}))
     return path

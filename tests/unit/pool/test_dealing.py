@@ -201,6 +201,16 @@ def test_a_deal_has_at_most_one_of_a_group_and_each_as_often():
     assert all(abs(dealt[name] - dealt[OWN[2]] / 2) < 150 for name in OWN[:2])
 
 
+def test_a_group_may_give_a_second_one_as_often_as_the_pool_says():
+    two_groups = Deals(names=NAMES, sizes=(2, 2), groups=(OWN[:2], OWN[2:]), second=0.4)
+    drawn = [draw_deal(POOL.model_copy(update={"deals": two_groups}), "train", index) for index in range(4000)]
+    pairs = Counter(frozenset(entry.candidate for entry in deal.shown) for deal in drawn)
+
+    assert sum(map(len, pairs)) == 2 * len(pairs)
+    assert abs((pairs[frozenset(OWN[:2])] + pairs[frozenset(OWN[2:])]) / 4000 - 0.4) < 0.03
+    assert len({deal.shown[0].candidate for deal in drawn}) == len(OWN)
+
+
 def test_a_dealt_pool_has_a_dealer_and_another_has_none():
     whole = POOL.model_copy(update={"deals": None})
     deal = dealer_of(POOL, 5)

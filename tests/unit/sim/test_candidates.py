@@ -154,4 +154,4 @@ def test_the_pool_files_offer_exactly_the_simulated_candidates():
     assert {*fixed.names, *dealt.names} == set(PROFILES)
     assert all(c.model == c.name.casefold() for pool in (fixed, dealt) for c in pool.candidates)
     descriptors = {c.name: c.descriptor for c in fixed.candidates}
-    assert all(descriptors[p.name] == f"{p.domain} expert" for p in SIM.values() if p.domain)
+    assert all(descriptors[p.name] == f"specialist {p.domain} expert" for p in SIM.values() if p.domain)

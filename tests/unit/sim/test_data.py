@@ -89,13 +89,6 @@ def test_both_files_have_cost_weights_evenly_spread_over_their_questions(flashra
             )
 
 
-def test_a_weight_given_twice_is_trained_on_twice_as_often_and_tested_like_the_others(tmp_path):
-    options = ["--cost-weights", "0,0,0.95", "--train", "30", "--val", "12"]
-    assert main(["data", "--out", str(tmp_path), *options]) == 0
-    for split, counts in (("train", {0.0: 20, 0.95: 10}), ("val", {0.0: 6, 0.95: 6})):
-        assert Counter(row["extra_info"]["cost_weight"] for row in read(tmp_path / f"{split}.parquet")) == counts
-
-
 @pytest.fixture
 def dealt_pool(tmp_path):
     """The simulated pool, dealt in threes and fours."""

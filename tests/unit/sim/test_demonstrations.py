@@ -105,11 +105,11 @@ def test_every_demonstration_has_a_pool_of_its_own_in_which_a_name_may_be_anyone
 def test_a_thought_says_whom_the_pool_has_for_the_domain_and_for_all_and_how_much_cost_counts(asking):
     for script in of_the_world(asking):
         thought = next(step for step in script.steps if not step.is_mistake).turn
-        domain = next(domain for domain in DOMAINS if f"is about {domain} " in thought)
-        (grades,) = re.findall(rf"is about {domain} ([a-z ]+), all ", thought)
-        (generalists,) = re.findall(r", all ([a-z ]+)\.", thought)
+        ((domain, grades, generalists),) = re.findall(
+            r"is about ([a-z]+), specialist ([a-z ]+), generalist ([a-z ]+)\.", thought
+        )[:1]
         for field, told in ((domain, grades), ("all", generalists)):
-            found = [grade_of(c) for c in script.pool.candidates if field_of(c) == field]
+            found = {grade_of(c) for c in script.pool.candidates if field_of(c) == field}
             assert sorted(told.split()) == sorted(found or [NONE])
         assert f"In this question cost counts {cost_word(script.cost_weight)}. Ask " in thought
 

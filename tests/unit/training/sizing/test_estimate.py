@@ -278,7 +278,7 @@ def test_without_a_gpu_nothing_is_said_of_memory(tmp_path):
     sizing.refuse_what_cannot_fit(found)
 
     (told,) = lines(found, tmp_path)
-    assert "7,680 in training" in told
+    assert "6,144 in training" in told
     assert "no money: its candidates are served here" in told
 
 
