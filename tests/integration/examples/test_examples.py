@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_used_are_told_by_file_and_row(command, script, fold
 
 def test_a_prompt_template_is_shown_with_the_candidates_in_it(command):
     shown = command("pool", "show")
-    assert "- Newton-8B (also newton; 0.2 input, 0.2 output): science" in shown
+    assert "- Newton-8B (also newton; 0.2 input, 0.2 output): specialist science" in shown
     assert "Question: Who invented Bosen?" in shown
 
 
