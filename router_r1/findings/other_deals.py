@@ -19,7 +19,7 @@ from router_r1.pool import NO_ADDRESS, Deal, RoutingPool, Shown, load_pool
 from router_r1.project_files import pool_file
 from router_r1.prompts import load_template, render_messages
 from router_r1.runs import read_run_json
-from router_r1.sim.world.candidates import NAMED, PROFILES, SPECIALIST
+from router_r1.sim.world.candidates import NAMED, PROFILES
 
 Change = Callable[[Deal, str, RoutingPool, random.Random], Deal]
 """(deal, kind of the question, pool, generator) -> deal."""
@@ -66,7 +66,7 @@ def with_liar(deal: Deal, kind: str, pool: RoutingPool, draw: random.Random) -> 
         return deal
     liar = draw.choice(strangers)
     shown = list(deal.shown)
-    shown[liar] = shown[liar]._replace(descriptor=f"{SPECIALIST} {kind} expert")
+    shown[liar] = shown[liar]._replace(descriptor=pool.candidate(f"{kind}-expert").descriptor)
     return Deal(tuple(shown))
 
 

@@ -103,7 +103,7 @@ def test_a_liar_knows_nothing_of_the_field_that_it_claims(changed):
         assert [e.candidate for e in was.shown] == [e.candidate for e in deal.shown]
         for liar in liars:
             assert PROFILES[liar.candidate].domain not in (None, row["ability"])
-            assert f"{row['ability']} expert {liar.name}" in row["prompt"][0]["content"]
+            assert f"specialist {row['ability']} expert {liar.name}" in row["prompt"][0]["content"]
         lied += len(liars)
     assert lied > 30, "nearly every deal has a specialist of another field"
 

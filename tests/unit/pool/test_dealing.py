@@ -211,6 +211,15 @@ def test_a_group_may_give_a_second_one_as_often_as_the_pool_says():
     assert len({deal.shown[0].candidate for deal in drawn}) == len(OWN)
 
 
+def test_two_of_a_group_may_stand_anywhere():
+    always = Deals(names=NAMES, sizes=(3, 3), groups=(OWN[:2],), second=1.0)
+    drawn = [draw_deal(POOL.model_copy(update={"deals": always}), "train", index) for index in range(400)]
+    both = [deal for deal in drawn if {*OWN[:2]} <= {entry.candidate for entry in deal.shown}]
+
+    apart = [deal for deal in both if deal.shown[1].candidate not in OWN[:2]]
+    assert 0.2 < len(apart) / len(both) < 0.5
+
+
 def test_a_dealt_pool_has_a_dealer_and_another_has_none():
     whole = POOL.model_copy(update={"deals": None})
     deal = dealer_of(POOL, 5)

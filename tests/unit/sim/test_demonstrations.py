@@ -114,6 +114,16 @@ def test_a_thought_says_whom_the_pool_has_for_the_domain_and_for_all_and_how_muc
         assert f"In this question cost counts {cost_word(script.cost_weight)}. Ask " in thought
 
 
+def test_nobody_asks_the_specialist_of_another_field(asking):
+    asked = []
+    for script in of_the_world(asking):
+        step = next(step for step in script.steps if not step.is_mistake)
+        domain = re.search(r"is about ([a-z]+)", step.turn)[1]
+        first = script.pool.candidate(searches(script)[0].candidate)
+        asked.append(field_of(first) in (domain, "all"))
+    assert sum(asked) / len(asked) > 0.9  # those whose first route fails are asked by lot
+
+
 def test_every_weight_of_cost_is_shown_alike(asking):
     weights = Counter(script.cost_weight for script in asking)
     assert set(weights) == set(COST_WEIGHTS)
