@@ -62,6 +62,23 @@ def test_trajectories_are_filtered_opened_and_gone_through_by_key(view, open_pag
     expect(page.get_by_role("status")).to_have_text("10 trajectories")
 
 
+def test_a_key_counts_as_soon_as_its_trajectory_is_drawn(view, open_page, folders):
+    page = open_page(f"{view(folders)}/trajectories")
+    expect(page.get_by_role("status")).to_have_text("123 trajectories")
+    questions = [row.inner_text() for row in rows(page).locator(".question").all()[:2]]
+    # Observers run right after the page has been changed, before anything that waits until it has been painted.
+    page.evaluate("""new MutationObserver((_, observer) => {
+        if (!document.querySelector("a[rel=next] kbd")) return;
+        observer.disconnect();
+        document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "j", bubbles: true}));
+    }).observe(document, {childList: true, subtree: true})""")
+    rows(page).first.click()
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text(questions[1])
+    page.keyboard.press("k")
+    expect(heading).to_have_text(questions[0])
+
+
 def test_what_is_typed_while_a_list_is_read_stays(view, open_page, folders):
     page = open_page(f"{view(folders)}/runs")
     held: list[Any] = []
