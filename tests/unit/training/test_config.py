@@ -57,7 +57,8 @@ def test_without_a_gpu_the_default_is_the_world_of_dealt_pools_on_the_cpu_with_g
     assert c.actor_rollout_ref.rollout.n >= 2
     assert not c.algorithm.norm_adv_by_std_in_grpo
     assert not c.algorithm.use_kl_in_reward
-    assert not c.actor_rollout_ref.actor.use_kl_loss, "in the world nothing but the reward is to be learned"
+    actor = c.actor_rollout_ref.actor
+    assert (actor.use_kl_loss, actor.kl_loss_coef) == (True, 0.01), "what holds the thought before a choice"
     cfg.check_settings(c)
 
 
