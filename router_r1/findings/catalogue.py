@@ -229,6 +229,7 @@ def _build_warm_start(out: Path, **hearsay: float) -> Sequence[str]:
 
 _CURES = {
     "no bonus for unlikely choices": Training("no-bonus", ("router_r1.exploration.tau=0",)),
+    "no KL loss": Training("no-kl-loss", ("router_r1.estimators.grpo.kl_loss=false",)),
     "advantages divided by their deviation": Training("divided", ("algorithm.norm_adv_by_std_in_grpo=true",)),
     "the window's cost term": Training("window-cost", ("router_r1.reward.terms.cost=cost",)),
     "a warm start without any leaning": Training(
