@@ -6,7 +6,7 @@ r"""Draw one trajectory as an SVG picture (`router_r1.benchmark.drawing`).
 Without arguments it draws `docs/images/trajectory.svg` from the record that is kept beside it. That one is real: the
 router that `bash train.sh` trains (seed 1) was asked
 
-    router-r1 ask --json --cost-weight 0.8 "Who recorded the one who founded Lovun?"
+    router-r1 ask --json --cost-weight 0.8 "Who owns the one who sang Bavir?"
 """
 
 from __future__ import annotations
