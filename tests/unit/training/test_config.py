@@ -68,6 +68,7 @@ def test_the_estimator_alone_makes_a_sound_ppo_configuration_of_as_many_trajecto
     assert ppo.actor_rollout_ref.rollout.n == 1
     assert ppo.algorithm.use_kl_in_reward
     assert not ppo.actor_rollout_ref.actor.use_kl_loss
+    assert ppo.algorithm.kl_ctrl.kl_coef == grpo.actor_rollout_ref.actor.kl_loss_coef
     assert ppo.data.train_batch_size == grpo.data.train_batch_size * grpo.actor_rollout_ref.rollout.n
     cfg.check_settings(ppo)
 
