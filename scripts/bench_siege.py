@@ -424,6 +424,7 @@ async def control_characters(cap: float) -> Outcome:
 
 @row(13, "thoughts without a word, queries that only name the candidate", "check_format finds a fault in each")
 async def empty_thoughts(cap: float) -> Outcome:
+    from router_r1.protocol import render_answer, render_search, render_think
     from router_r1.rewards.format import check_format
     from tests.unit.rewards.trajectories import TELL, routed, said, trajectory
 
@@ -432,9 +433,10 @@ async def empty_thoughts(cap: float) -> Outcome:
     thoughts = ["。。。", "\u200b\u200d", "\ufeff", "…⋯", "---", "\u2060.\u2060", "？！", "- - -", "\u00ad", "・・・"]
     asked = [f"{name} {name}", f"'{name}'", f'"{name}"', f"“{name}”", f"`{name}`", f"{name}: {name}", f"({name})",
              f"{name}, {name}.", f"qwen-7b {name}", f"**{name}**"]  # fmt: skip
-    passed = [t for t in thoughts if not check_format(trajectory(said(f"<think>{t}</think><answer>x</answer>")), pool)]
+    answers = {thought: said(render_think(thought) + render_answer("x")) for thought in thoughts}
+    passed = [thought for thought, turn in answers.items() if not check_format(trajectory(turn), pool)]
     for query in asked:
-        turn = routed(f"<think> hm </think><search> {name}: {query} </search>", to=name)
+        turn = routed(render_think("hm") + render_search(name, query), to=name)
         passed += [query] if not check_format(trajectory(turn, said(TELL)), pool) else []
     total = len(thoughts) + len(asked)
     return f"{len(passed)} of {total} pass{': ' + ', '.join(map(ascii, passed[:3])) if passed else ''}", not passed
