@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,7 +153,7 @@ class Batches(Dataset):
         self._demonstrations = Demonstrations(tokenizer, pool, template)
         self._pool, self._questions = pool, questions
         self._steps, self._batch, self._seed = steps, batch, seed
-        self._words = [word for text in questions.texts for word in text.split()]
+        self._words = by_capital(word for text in questions.texts for word in text.split())
         self._vocabulary = range(len(tokenizer.all_special_ids), len(tokenizer))
 
     def __len__(self) -> int:
@@ -205,16 +205,32 @@ def astray(example: Example, start: int, end: int, vocabulary: range, rng: rando
     )
 
 
-def varied(text: str, words: Sequence[str], rng: random.Random) -> str:
-    """The text with other digits in most of its numbers, some of its words replaced by any of `words`, and now and then
-    some of them twice."""
+def has_capital(word: str) -> bool:
+    """Whether a capital stands anywhere in it."""
+    return word != word.lower()
+
+
+def by_capital(words: Iterable[str]) -> dict[bool, list[str]]:
+    """Those that have a capital, and the others."""
+    apart: dict[bool, list[str]] = {True: [], False: []}
+    for word in words:
+        apart[has_capital(word)].append(word)
+    return apart
+
+
+def varied(text: str, words: Mapping[bool, Sequence[str]], rng: random.Random) -> str:
+    """The text with other digits in most of its numbers, some of its words replaced, and now and then some twice.
+
+    Args:
+        words: what a word with a capital is replaced by, and what any other is, so that a name stays a name.
+    """
     changed = []
     for word in text.split():
         if any(character.isdigit() for character in word):
             if rng.random() < _OTHER_NUMBER:
                 word = "".join(rng.choice("0123456789") if character.isdigit() else character for character in word)
         elif rng.random() < _OTHER_WORD:
-            word = rng.choice(words)
+            word = rng.choice(words[has_capital(word)])
         changed.append(word)
     if rng.random() < _SAID_TWICE:
         length = rng.randint(1, 4)

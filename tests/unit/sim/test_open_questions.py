@@ -24,30 +24,43 @@ from router_r1.sim.tiny_policy.open_questions import (
     OpenQuestions,
     Recipe,
     astray,
+    by_capital,
+    has_capital,
     rate_left,
     recipe_for,
     varied,
 )
-from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, facts_to_find, leaning, some_words
+from router_r1.sim.tiny_policy.real_questions import build_real_warm_start, leaning, names_told, some_words
 from tests.doubles.recorded import sum_lines, sum_question, write_recorded_pool
 from tests.doubles.tiny_checkpoint import save_tiny_checkpoint
 
 SHORT = Recipe(steps=2, batch=2, rate=1e-3)
 QUESTION = "Which one of the two is older?"
+NAMING = "Who of both is older, Ann or Ben?"
 
 
 def test_a_question_is_shown_with_other_numbers_of_the_same_form():
     text = sum_question(123, 4567)
-    shown = [varied(text, ["word"], random.Random(seed)) for seed in range(50)]
+    shown = [varied(text, by_capital(text.split()), random.Random(seed)) for seed in range(50)]
 
     assert len({*shown}) == 50
     assert sum("123" not in one for one in shown) > 25
     assert all(any(word.isdigit() and len(word) == 3 for word in one.split()) for one in shown)
 
 
+def test_names_stay_names_and_other_words_other_words():
+    words = by_capital(["Ann", '"Nip/Tuck"', "older", "which"])
+    shown = [varied("which one is older Ben or Bo", words, random.Random(seed)) for seed in range(50)]
+
+    assert {tuple(map(has_capital, one.split())) for one in shown if len(one.split()) == 7} == {
+        (False, False, False, False, True, False, True)
+    }
+    assert any('"Nip/Tuck"' in one for one in shown)
+
+
 def test_now_and_then_up_to_four_words_of_a_question_stand_there_twice():
     words = [f"w{letter}" for letter in "abcdefghij"]
-    shown = [varied(" ".join(words), words, random.Random(seed)).split() for seed in range(200)]
+    shown = [varied(" ".join(words), by_capital(words), random.Random(seed)).split() for seed in range(200)]
     longer = [len(one) - len(words) for one in shown if len(one) > len(words)]
 
     assert {*longer} == {1, 2, 3, 4}
@@ -78,30 +91,30 @@ def test_a_language_model_is_shown_less_than_the_shipped_policy(tmp_path):
     assert recipe_for(tmp_path, SHORT) is PRETRAINED
 
 
-def test_a_thought_says_of_a_long_question_that_it_needs_several_facts():
-    assert facts_to_find(QUESTION) == "Facts to find: one."
-    assert facts_to_find(f"{QUESTION} {QUESTION}") == "Facts to find: several."
+def test_a_thought_says_whether_a_question_names_anything():
+    assert names_told(QUESTION) == "Names in it: none."
+    assert names_told(f"{QUESTION} {NAMING}") == names_told(NAMING) == "Names in it: some."
 
 
-def test_several_facts_lean_to_a_generalist_and_one_to_a_specialist(project_root):
+def test_what_has_a_name_leans_to_a_generalist_and_the_rest_to_a_specialist(project_root):
     pool = load_pool(project_root / "configs/pools/sim.yaml")
     omni, film = (next(c for c in pool.candidates if c.name == name) for name in ("Omni-72B", "CineMind-7B"))
 
-    assert leaning(f"{QUESTION} {QUESTION}", omni) > 0 > leaning(QUESTION, omni)
-    assert leaning(f"{QUESTION} {QUESTION}", film) == leaning(QUESTION, film) == 0
+    assert leaning(NAMING, omni) > 0 > leaning(QUESTION, omni)
+    assert leaning(NAMING, film) == leaning(QUESTION, film) == 0
 
 
-def test_demonstrations_say_what_the_question_needs_and_go_astray_in_the_query_alone(project_root):
+def test_demonstrations_say_whether_it_names_anything_and_go_astray_in_the_query_alone(project_root):
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
     questions = OpenQuestions(
-        texts=[QUESTION], told=facts_to_find, leaning=leaning, answer=lambda *_: "Ann", reply=lambda *_: "It is Ann."
+        texts=[QUESTION], told=names_told, leaning=leaning, answer=lambda *_: "Ann", reply=lambda *_: "It is Ann."
     )
     pool, template = load_pool(project_root / "configs/pools/sim.yaml"), load_template("tiny")
     lost = 0
     for example in Batches(tokenizer, pool, template, questions, steps=1, batch=64, seed=0)[0]:
         start = example.trained.index(True)
         until_wrong = tokenizer.decode(example.ids[start : example.trained.index(False, start)])
-        assert " Facts to find: one. Ask " in until_wrong or " Facts to find: several. Ask " in until_wrong
+        assert " Names in it: none. Ask " in until_wrong or " Names in it: some. Ask " in until_wrong
         assert until_wrong.count("<search>") == 1  # what is not trained lies in the query, or behind the turn
         lost += "</search>" not in until_wrong
     assert 2 <= lost <= 20
