@@ -107,17 +107,20 @@ def test_what_has_a_name_leans_to_a_generalist_and_the_rest_to_a_specialist(proj
 def test_demonstrations_say_whether_it_names_anything_and_go_astray_in_the_query_alone(project_root):
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED_POLICY)
     questions = OpenQuestions(
-        texts=[QUESTION], told=names_told, leaning=leaning, answer=lambda *_: "Ann", reply=lambda *_: "It is Ann."
+        texts=[QUESTION, NAMING], told=names_told, leaning=leaning, answer=lambda *_: "Ann", reply=lambda *_: "It is."
     )
     pool, template = load_pool(project_root / "configs/pools/sim.yaml"), load_template("tiny")
-    lost = 0
+    lost, told = 0, set()
     for example in Batches(tokenizer, pool, template, questions, steps=1, batch=64, seed=0)[0]:
         start = example.trained.index(True)
         until_wrong = tokenizer.decode(example.ids[start : example.trained.index(False, start)])
-        assert " Names in it: none. Ask " in until_wrong or " Names in it: some. Ask " in until_wrong
+        question = tokenizer.decode(example.ids[:start]).split("Question: ")[1].partition("\n")[0]
+        assert f" {names_told(question)} Ask " in until_wrong
+        told.add(names_told(question))
         assert until_wrong.count("<search>") == 1  # what is not trained lies in the query, or behind the turn
         lost += "</search>" not in until_wrong
     assert 2 <= lost <= 20
+    assert len(told) == 2
 
 
 def test_an_answer_that_stands_in_the_question_is_one_to_four_words_of_it():
