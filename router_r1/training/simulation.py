@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -148,6 +149,7 @@ def start_policy(config: DictConfig) -> Path | str:
         partial = folder.with_name("warm_start.partial")
         _build_for_the_questions(config, partial)
         os.replace(partial, folder)
+        give_freed_memory_back()
     return folder.absolute()
 
 
@@ -164,6 +166,15 @@ def _build_for_the_questions(config: DictConfig, folder: Path) -> None:
 
         questions = Path(config.run_dir, "data", "train.parquet")
         build_real_warm_start(folder, pool, template, questions, seed=config.seed, base=base)
+
+
+def give_freed_memory_back() -> None:
+    """Let other processes have what the allocator keeps of freed memory; without glibc this does nothing.
+
+    Where a model of 135 M parameters was trained, 4.5 of 5.2 GiB: more than the training beside it may do without.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def untrained_policy(folder: Path) -> Path:
