@@ -7,7 +7,8 @@ streams  64, 256 and 1,024 streams at once. The policy is scripted and writes at
          then one per 50 ms), so that what is measured is what the server itself adds; the candidates take 0.83 s on
          average.
 engine   the shipped tiny policy on vLLM, 64 streams at once.
-memory   10,000 requests, 64 at a time, whole and streamed, with a policy and candidates that take no time.
+memory   10,000 requests, 64 at a time, whole and streamed, with a policy and candidates that take no time. The store of
+         trajectories may hold 1 MB, which is full before the first reading that counts.
 
 The bare loop is `Router.roll_out`, all questions at once, told of turns when they are complete; watched, it is told of
 every token. Every reply that comes over HTTP is compared, text by text, with what the bare loop made of the same
@@ -185,7 +186,10 @@ def memory(scale: float, repeats: int) -> None:
     """Resident memory of the server's process."""
     n = max(200, int(10_000 * scale))
     questions = numbered_questions(256)
-    with sim_server("--latency-scale", "0") as base_url, child(Setting(questions, AT_ONCE, base_url)) as server:
+    with (
+        sim_server("--latency-scale", "0") as base_url,
+        child(Setting(questions, AT_ONCE, base_url, keep_mb=1)) as server,
+    ):
         _, expected = server.bare(questions, watched=False)
         by_question = {question: [reply] for question, reply in zip(questions, expected, strict=True)}
         process = psutil.Process(server.pid)

@@ -32,7 +32,7 @@ from router_r1.serving.app import Application
 from router_r1.serving.keys import Keys
 from router_r1.serving.live import reasoning_of
 from router_r1.serving.options import ServingOptions
-from router_r1.serving.process import Server, bind, run_server
+from router_r1.serving.process import Server, bind, run_server, settle_memory
 from router_r1.serving.recording import open_store
 from router_r1.settings import RouterOptions, make_settings
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
@@ -212,6 +212,8 @@ class Setting:
     """None for the tiny policy on vLLM."""
     base_url: str | None = None
     """Where the candidates are served; None for candidates that need no HTTP."""
+    keep_mb: float | None = None
+    """The most that the store of trajectories holds; None for the server's default."""
 
 
 class Child:
@@ -257,13 +259,14 @@ async def _serve(setting: Setting, connection: Connection) -> None:
         opened = engine_router()
     else:
         opened = paced_router(setting.questions, setting.pace, setting.base_url)
-    options = ServingOptions(max_concurrent=_ALL_PLACES)
+    options = ServingOptions(max_concurrent=_ALL_PLACES, keep_mb=setting.keep_mb)
     with tempfile.TemporaryFile("w") as log:
         logger = logging.Logger("access", logging.INFO)
         logger.addHandler(logging.StreamHandler(log))
         async with opened as router:
             sock, ready = bind("127.0.0.1", 0), asyncio.Event()
             app = Application(router, options, Keys({}), logger, open_store(options))
+            settle_memory()
             server = Server(app, drain_s=0, on_ready=ready.set)
             serving = asyncio.create_task(server.serve(sockets=[sock]))
             await ready.wait()

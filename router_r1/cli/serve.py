@@ -136,7 +136,7 @@ async def _serve(
     from router_r1.router import open_router
     from router_r1.serving.app import Application
     from router_r1.serving.observing import access_logger
-    from router_r1.serving.process import Server
+    from router_r1.serving.process import Server, settle_memory
     from router_r1.serving.reloading import pool_reloading
 
     serving.forget_port()
@@ -150,6 +150,7 @@ async def _serve(
         app = Application(router, serving, keys, access_logger(serving.access_log), store, more)
         folders = Folders([settings.options.runs, *serving.folders])
         Pages(folders, keys, models=lambda: app.answering.models, store=store).add_to(app.api)
+        settle_memory()
         try:
             async with pool_reloading(app.answering, check_candidates=check_candidates) as reloading:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.ask)

@@ -31,6 +31,7 @@ from router_r1.serving.fitted import MoreMethods, more_methods
 from router_r1.serving.keys import Keys, load_keys
 from router_r1.serving.observing import access_logger
 from router_r1.serving.options import ServingOptions
+from router_r1.serving.process import settle_memory
 from router_r1.serving.recording import open_store
 from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
@@ -115,6 +116,7 @@ class Replica:
         with open_store(self._serving) as store:
             async with open_router(settings) as router:
                 app = Application(router, self._serving, keys, access_logger(self._serving.access_log), store, more)
+                settle_memory()
                 try:
                     yield app
                 finally:
