@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from routing_workload import POOL, sim_pool
 
+from router_r1 import memory
 from router_r1.prompts import render_messages
 from router_r1.protocol import Route, render_answer, render_search, render_think
 from router_r1.rollout.backends import OpenPolicy
@@ -32,7 +33,7 @@ from router_r1.serving.app import Application
 from router_r1.serving.keys import Keys
 from router_r1.serving.live import reasoning_of
 from router_r1.serving.options import ServingOptions
-from router_r1.serving.process import Server, bind, run_server, settle_memory
+from router_r1.serving.process import Server, bind, run_server
 from router_r1.serving.recording import open_store
 from router_r1.settings import RouterOptions, make_settings
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
@@ -266,7 +267,7 @@ async def _serve(setting: Setting, connection: Connection) -> None:
         async with opened as router:
             sock, ready = bind("127.0.0.1", 0), asyncio.Event()
             app = Application(router, options, Keys({}), logger, open_store(options))
-            settle_memory()
+            memory.settle()
             server = Server(app, drain_s=0, on_ready=ready.set)
             serving = asyncio.create_task(server.serve(sockets=[sock]))
             await ready.wait()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from router_r1 import processes
+from router_r1 import memory, processes
 from router_r1.cli.options import Candidates, Policy, Routing, SkipPreflight, router_options
 from router_r1.cli.running import exit_code_of
 from router_r1.errors import ConfigError
@@ -136,7 +136,7 @@ async def _serve(
     from router_r1.router import open_router
     from router_r1.serving.app import Application
     from router_r1.serving.observing import access_logger
-    from router_r1.serving.process import Server, settle_memory
+    from router_r1.serving.process import Server
     from router_r1.serving.reloading import pool_reloading
 
     serving.forget_port()
@@ -150,7 +150,7 @@ async def _serve(
         app = Application(router, serving, keys, access_logger(serving.access_log), store, more)
         folders = Folders([settings.options.runs, *serving.folders])
         Pages(folders, keys, models=lambda: app.answering.models, store=store).add_to(app.api)
-        settle_memory()
+        memory.settle()
         try:
             async with pool_reloading(app.answering, check_candidates=check_candidates) as reloading:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.ask)

@@ -7,7 +7,6 @@ itself. A second signal ends it at once.
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 from collections.abc import Callable, Coroutine
 from types import FrameType
@@ -26,15 +25,6 @@ def run_server(serving: Coroutine[Any, Any, None]) -> None:
     """Run a server to its end, as `asyncio.run` does, in uvloop's event loop: a stream costs a quarter less CPU."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
-
-
-def settle_memory() -> None:
-    """Take what has been loaded so far out of the garbage collector's rounds; to be called once, before requests come.
-
-    A full round over a tokenizer, an engine and their libraries takes 0.3 s, in which no stream gets a token.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 class Drained(Protocol):

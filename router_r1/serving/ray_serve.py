@@ -21,6 +21,7 @@ from typing import Any
 
 from ray import serve
 
+from router_r1 import memory
 from router_r1.errors import ConfigError, validated
 from router_r1.router import open_router
 from router_r1.routing.config import RoutingConfig
@@ -31,7 +32,6 @@ from router_r1.serving.fitted import MoreMethods, more_methods
 from router_r1.serving.keys import Keys, load_keys
 from router_r1.serving.observing import access_logger
 from router_r1.serving.options import ServingOptions
-from router_r1.serving.process import settle_memory
 from router_r1.serving.recording import open_store
 from router_r1.settings import RouterOptions, RouterSettings, make_settings
 
@@ -116,7 +116,7 @@ class Replica:
         with open_store(self._serving) as store:
             async with open_router(settings) as router:
                 app = Application(router, self._serving, keys, access_logger(self._serving.access_log), store, more)
-                settle_memory()
+                memory.settle()
                 try:
                     yield app
                 finally:

@@ -8,12 +8,14 @@ metrics are there and nowhere else.
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
+from router_r1 import memory
 from router_r1.errors import ConfigError
 from router_r1.pool import RoutingPool, missing_api_keys
 from router_r1.protocol import Route, Trajectory
@@ -23,6 +25,7 @@ from router_r1.routing.ledger import Ledger
 from router_r1.routing.sharding import shard_candidates
 from router_r1.training.nodes import on_this_node
 
+_CONNECTING = threading.Lock()
 ROUTES, COST_WINDOW = "router_r1_routes", "router_r1_cost_window"
 
 
@@ -116,9 +119,15 @@ class Services:
         return ledger
 
 
-@functools.cache
 def connect() -> Services:
-    """The run's services, looked up once per worker process."""
+    """The run's services, looked up once per worker process, whichever of its threads is the first."""
+    with _CONNECTING:
+        return _connect()
+
+
+@functools.cache
+def _connect() -> Services:
+    memory.settle()  # a worker asks for them when it has loaded whatever it needs
     first = ray.get_actor(f"{ROUTES}_0")
     pool, config = ray.get(first.plan.remote())
     routes = [first, *(ray.get_actor(f"{ROUTES}_{shard}") for shard in range(1, config.shards))]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from router_r1 import memory
 from router_r1.datasets import flashrag_file
 from router_r1.errors import ConfigError
 from router_r1.pool import dealer_of
@@ -149,7 +149,7 @@ def start_policy(config: DictConfig) -> Path | str:
         partial = folder.with_name("warm_start.partial")
         _build_for_the_questions(config, partial)
         os.replace(partial, folder)
-        give_freed_memory_back()
+        memory.give_back()
     return folder.absolute()
 
 
@@ -166,15 +166,6 @@ def _build_for_the_questions(config: DictConfig, folder: Path) -> None:
 
         questions = Path(config.run_dir, "data", "train.parquet")
         build_real_warm_start(folder, pool, template, questions, seed=config.seed, base=base)
-
-
-def give_freed_memory_back() -> None:
-    """Let other processes have what the allocator keeps of freed memory; without glibc this does nothing.
-
-    Where a model of 135 M parameters was trained, 4.5 of 5.2 GiB: more than the training beside it may do without.
-    """
-    with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def untrained_policy(folder: Path) -> Path:

@@ -19,6 +19,8 @@ import torch
 import verl.utils.distributed
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
+from router_r1 import memory
+
 
 class _CpuDeviceModule(ModuleType):
     """`torch.cpu`, completed by the functions of `torch.cuda` that veRL calls on `get_torch_device()`."""
@@ -137,6 +139,7 @@ def _use_one_gloo_group() -> None:
         upstream(timeout_second=timeout_second, backend=backend or "cpu:gloo")
         beside = os.environ.get("RAY_LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_WORLD_SIZE", "1")
         torch.set_num_threads(threads_per_worker(int(beside)))
+        memory.settle()
 
     def initialize_global_process_group(timeout_second: int = 36000) -> tuple[int, int, int]:
         initialize_global_process_group_ray(timeout_second)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import platform
 from pathlib import Path
 
-import psutil
 import pytest
 
 from router_r1.cli import sim
@@ -95,19 +93,3 @@ def test_so_is_one_for_recorded_replies(building_on, empty_base, tmp_path):
     with pytest.raises(ConfigError, match="cannot be loaded") as told:
         simulation.start_policy(config)
     assert str(empty_base) in str(told.value)
-
-
-def test_memory_that_was_used_to_build_it_is_free_while_it_is_trained_on():
-    if platform.libc_ver()[0] != "glibc":
-        pytest.skip("only glibc's allocator can be told")
-    size, count = 2**20, 300
-    blocks = [bytearray(size) for _ in range(2)]  # freed once, so that blocks of that size are no longer mapped alone
-    del blocks
-    blocks = [bytearray(size) for _ in range(count)]
-    del blocks[:-1]  # the last one keeps the heap from shrinking by itself
-    kept = psutil.Process().memory_info().rss
-
-    simulation.give_freed_memory_back()
-
-    given_back = kept - psutil.Process().memory_info().rss
-    assert given_back > 0.9 * size * count
