@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -119,6 +120,13 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], *,
             out, err = process.communicate()
             raise AssertionError(f"the condition never came true\n{out[-3000:]}\n{err[-3000:]}")
         time.sleep(0.2)
+
+
+def end_pool_server(folder: Path, how: signal.Signals, process: subprocess.Popen[str]) -> None:
+    """End the server of a run, whoever started it."""
+    (server,) = descendants(os.getpid(), f"--port-file {folder}")
+    server.send_signal(how)
+    wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, process, timeout=60)
 
 
 def steps_of(run_dir: Path) -> dict[int, dict[str, float]]:

@@ -8,15 +8,12 @@ mid-step, once in good order and once by kill -9, and started again; then it is 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from router_r1 import runs
@@ -55,7 +52,7 @@ def disturbed(runs_dir: Path) -> DisturbedRun:
         for end in (signal.SIGTERM, signal.SIGKILL):
             routes, waited = len(routes_in(trace)), tried_again(trace)
             runner.wait_until(lambda n=routes: len(routes_in(trace)) > n, process, timeout=900)
-            end_pool_server(folder, end, process)
+            runner.end_pool_server(folder, end, process)
             port = (folder / "pool_server.port").read_text()
             turn_somebody_away(int(port))
             stack.enter_context(pool_server(folder / f"pool_server_after_{end.name}.log", options=["--port", port]))
@@ -63,15 +60,8 @@ def disturbed(runs_dir: Path) -> DisturbedRun:
             steps = len(runner.steps_of(folder))  # the next one, or the last of these, is the one that had to wait
             runner.wait_until(lambda n=steps: len(runner.steps_of(folder)) > n, process, timeout=300)
         survived = len(runner.steps_of(folder))
-        end_pool_server(folder, signal.SIGKILL, process)
+        runner.end_pool_server(folder, signal.SIGKILL, process)
         return DisturbedRun(folder, survived, runner.finish(process, timeout=600))
-
-
-def end_pool_server(folder: Path, how: signal.Signals, process: subprocess.Popen[str]) -> None:
-    """End the server of a run, whoever started it."""
-    (server,) = runner.descendants(os.getpid(), f"--port-file {folder}")
-    server.send_signal(how)
-    runner.wait_until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, process, timeout=60)
 
 
 def turn_somebody_away(port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 
 import pytest
@@ -66,6 +67,39 @@ def test_an_asynchronous_run_stops_when_its_budget_is_spent_and_goes_on_with_wha
     assert len(set(asked)) == len(asked) == QUESTIONS * last
     assert max(row[f"{BEHIND}/max"] for row in runner.steps_of(folder).values()) >= 1, "nothing was asked ahead"
     assert "  behind " in stopped.out + resumed.out
+
+
+def test_an_asynchronous_run_goes_on_after_kill_9_and_ends_in_good_order_when_nobody_replies(runs_dir):
+    folder, slow = runs_dir / "killed", "router_r1.sim.latency={median_ms: 500, sigma: 0.8}"
+    command = ["bash", "train.sh", f"runs_dir={runs_dir}", "name=killed"]
+    process = runner.start(
+        [*command, *TINY, slow, "mode=async", "trainer.save_freq=2", "trainer.total_training_steps=40"]
+    )
+    runner.wait_until(lambda: 3 in runner.steps_of(folder), process, timeout=900)
+    for trainer in runner.descendants(process.pid, "router_r1.training.trainer"):
+        trainer.send_signal(signal.SIGKILL)
+    killed = runner.finish(process, timeout=120)
+    assert killed.code not in (0, None)
+    kept = runs.latest_checkpoint(folder)
+    assert kept is not None, killed.err
+    assert f"last whole checkpoint: {kept}" in killed.err
+
+    process = runner.start([*command, "resume=auto"])
+    try:
+        runner.wait_until(lambda: runs.step_of(kept) + 3 in runner.steps_of(folder), process, timeout=900)
+        runner.end_pool_server(folder, signal.SIGKILL, process)
+        done = runner.finish(process, timeout=600)
+    finally:
+        runner.kill_tree(process.pid)
+    assert done.code == ExitCode.POOL_UNREACHABLE, done.out + done.err
+    last = runs.latest_checkpoint(folder)
+    assert last is not None
+    assert runs.step_of(last) > runs.step_of(kept)
+    assert f"last whole checkpoint: {last}" in done.err
+    steps = max(runner.steps_of(folder))
+    check_steps(folder, steps, behind=2)
+    asked = [question for n in range(1, steps + 1) for question in set(runner.rollout_questions(folder, n))]
+    assert len(set(asked)) == len(asked) == QUESTIONS * steps, "a question was lost, or drawn twice"
 
 
 def test_processes_of_their_own_write_and_get_the_weights_of_every_step(runs_dir):
