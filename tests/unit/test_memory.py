@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from router_r1 import memory
+from tests.doubles.memory import SIZE, use_and_free
 
 LOAD_AND_COUNT = """
 import gc
@@ -30,17 +31,12 @@ def test_a_full_round_of_the_garbage_collector_leaves_alone_what_was_loaded_befo
     assert after < 1_000
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told")
 def test_freed_memory_that_the_allocator_keeps_can_be_had_by_others():
-    if platform.libc_ver()[0] != "glibc":
-        pytest.skip("only glibc's allocator can be told")
-    size, count = 2**20, 300
-    blocks = [bytearray(size) for _ in range(2)]  # freed once, so that blocks of that size are no longer mapped alone
-    del blocks
-    blocks = [bytearray(size) for _ in range(count)]
-    del blocks[:-1]  # the last one keeps the heap from shrinking by itself
+    top = use_and_free()
     kept = psutil.Process().memory_info().rss
 
     memory.give_back()
 
-    given_back = kept - psutil.Process().memory_info().rss
-    assert given_back > 0.9 * size * count
+    assert kept - psutil.Process().memory_info().rss > 0.9 * SIZE
+    del top

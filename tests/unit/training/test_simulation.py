@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import platform
 from pathlib import Path
 
+import psutil
 import pytest
 
 from router_r1.cli import sim
@@ -12,6 +14,7 @@ from router_r1.datasets import Question, drawn_row, write_parquet
 from router_r1.errors import ConfigError
 from router_r1.training import configuration as cfg
 from router_r1.training import simulation
+from tests.doubles.memory import SIZE, use_and_free
 from tests.doubles.recorded import sum_lines, write_recorded_pool
 
 
@@ -93,3 +96,20 @@ def test_so_is_one_for_recorded_replies(building_on, empty_base, tmp_path):
     with pytest.raises(ConfigError, match="cannot be loaded") as told:
         simulation.start_policy(config)
     assert str(empty_base) in str(told.value)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told")
+def test_a_training_has_the_memory_that_its_warm_start_was_built_in(building_on, tmp_path, monkeypatch):
+    tops = []
+
+    def build(_: object, folder: Path) -> None:
+        folder.mkdir()
+        tops.append(use_and_free())
+
+    monkeypatch.setattr(simulation, "_build_for_the_questions", build)
+    config = building_on(tmp_path, "experiment=nq_hotpotqa_cpu", **{"router_r1.sim.qa_root": str(tmp_path)})
+    before = psutil.Process().memory_info().rss
+
+    assert simulation.start_policy(config) == tmp_path / "warm_start"
+
+    assert psutil.Process().memory_info().rss - before < 0.1 * SIZE
