@@ -8,7 +8,7 @@ streams  64, 256 and 1,024 streams at once. The policy is scripted and writes at
          average.
 engine   the shipped tiny policy on vLLM, 64 streams at once.
 memory   10,000 requests, 64 at a time, whole and streamed, with a policy and candidates that take no time. The store of
-         trajectories may hold 1 MB, which is full before the first reading that counts.
+         trajectories may hold 1 MB, which at scale 1 is full before the first reading that counts.
 
 The bare loop is `Router.roll_out`, all questions at once, told of turns when they are complete; watched, it is told of
 every token. Every reply that comes over HTTP is compared, text by text, with what the bare loop made of the same
