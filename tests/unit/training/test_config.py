@@ -60,7 +60,7 @@ def test_without_a_gpu_the_default_is_the_world_of_dealt_pools_on_the_cpu_with_g
     assert not c.algorithm.norm_adv_by_std_in_grpo
     assert not c.algorithm.use_kl_in_reward
     actor = c.actor_rollout_ref.actor
-    assert (actor.use_kl_loss, actor.kl_loss_coef) == (True, 0.01), "what holds the thoughts"
+    assert (actor.use_kl_loss, actor.kl_loss_coef) == (True, 0.003), "what holds the thoughts"
     cfg.check_settings(c)
 
 
@@ -70,7 +70,7 @@ def test_the_estimator_alone_makes_a_sound_ppo_configuration_of_as_many_trajecto
     assert ppo.actor_rollout_ref.rollout.n == 1
     assert ppo.algorithm.use_kl_in_reward
     assert not ppo.actor_rollout_ref.actor.use_kl_loss
-    assert ppo.algorithm.kl_ctrl.kl_coef == grpo.actor_rollout_ref.actor.kl_loss_coef
+    assert ppo.algorithm.kl_ctrl.kl_coef == 0.01
     assert ppo.data.train_batch_size == grpo.data.train_batch_size * grpo.actor_rollout_ref.rollout.n
     cfg.check_settings(ppo)
 
