@@ -36,7 +36,6 @@ from router_r1.benchmark.runner import (
 )
 from router_r1.candidate_answers import OfferedQuestion, left_to_ask, read_table
 from router_r1.datasets.parquet import read_provenance
-from router_r1.default_policy import with_default_policy
 from router_r1.errors import ConfigError
 from router_r1.event_loops import wait_for
 from router_r1.methods.cascades import Cascade
@@ -130,8 +129,7 @@ class Contest:
         for key, given in (("--method", options.method), ("--cost-weight", alphas and options.cost_weight)):
             if given:
                 raise ConfigError(_WHERE, key, given, "does not go with --methods, or with --alphas; leave one out")
-        untold = options.model_copy(update={"cost_weight": None})  # what is told of cost is up to the contest
-        self.settings = settings = make_settings(with_default_policy(untold))
+        self.settings = settings = make_settings(_with_policy(options))
         check_numbers(settings, n_samples=n_samples, limit=limit)
         self.alphas = tuple(alphas) or (settings.cost_weight if options.cost_weight is None else options.cost_weight,)
         self._contenders, self.not_run = that_can_run(
@@ -341,3 +339,13 @@ class Contest:
             "notes": self.notes,
             **provenance(),
         }
+
+
+def _with_policy(options: RouterOptions) -> RouterOptions:
+    """With a policy where none is named. What is told of cost is up to the contest."""
+    unnamed = not (options.run or options.model_path or options.base_url)
+    changes: dict[str, Any] = {"cost_weight": None}
+    if unnamed:
+        changes |= {"model_path": str(SHIPPED_POLICY), "pool": options.pool or "sim"}
+        changes["template"] = options.template or "tiny"
+    return options.model_copy(update=changes)

@@ -57,7 +57,7 @@ def serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
 
     def run() -> None:
-        from router_r1.default_policy import with_default_policy
+        from router_r1.serving.defaults import with_default_policy
         from router_r1.serving.fitted import more_methods
         from router_r1.serving.keys import load_keys
         from router_r1.serving.models import ServedModels

@@ -22,12 +22,12 @@ from typing import Any
 from ray import serve
 
 from router_r1 import memory
-from router_r1.default_policy import with_default_policy
 from router_r1.errors import ConfigError, validated
 from router_r1.router import open_router
 from router_r1.routing.config import RoutingConfig
 from router_r1.serving.app import Application
 from router_r1.serving.connections import Receive, Send
+from router_r1.serving.defaults import with_default_policy
 from router_r1.serving.fitted import MoreMethods, more_methods
 from router_r1.serving.keys import Keys, load_keys
 from router_r1.serving.observing import access_logger

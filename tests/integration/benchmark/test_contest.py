@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +35,6 @@ from router_r1.rollout.policy import Dispatcher
 from router_r1.routing.config import RoutingConfig
 from router_r1.scores import Sample, ScoredQuestion, ScoreTable, write_scores
 from router_r1.settings import RouterOptions
-from router_r1.sim.tiny_policy import SHIPPED_POLICY
 from tests.doubles.commands import bench as main
 from tests.doubles.commands import captured
 from tests.doubles.speaking_policy import SpeakingPolicy
@@ -276,27 +274,6 @@ def test_a_prompt_that_tells_the_cost_weight_tells_each_of_a_curve(contest, serv
     prompts = [policy.tokenizer.decode(request["prompt"]) for request in policy.requests]
     told = Counter(re.findall(r"cost counts (\w+)", prompt)[0] for prompt in prompts)
     assert told == {"nothing": 7 * 2 + 7, "most": 7 * 2}
-
-
-def test_with_no_policy_named_the_base_model_is_that_of_the_newest_run(served, tmp_path):
-    """As with one method; only before any run it is the shipped one."""
-    _, _, options = served
-    run = tmp_path / "runs/first"
-    run.mkdir(parents=True)
-    shutil.copytree(options["model_path"], run / "hf")
-    data = write_questions(tmp_path / "test.parquet", {"all": CAPITALS})
-    facts = {"pool": options["pool"], "template": "tiny", "val_files": str(data)}
-    (run / "run.json").write_text(json.dumps(facts))
-
-    def made(runs: Path, **how: Any) -> Contest:
-        return Contest(RouterOptions(runs=runs), "direct", out=tmp_path / f"out of {runs.name}", **how)
-
-    contest = made(tmp_path / "runs")
-    assert (contest.settings.run_dir, contest.files) == (run.resolve(), [str(data)])
-    assert contest.settings.options.model_path == str((run / "hf").resolve())
-
-    contest = made(tmp_path / "none", data=[data])
-    assert (contest.settings.run_dir, contest.settings.options.model_path) == (None, str(SHIPPED_POLICY))
 
 
 def test_what_is_missing_is_told_and_the_others_run(contest):

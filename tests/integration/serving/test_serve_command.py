@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from router_r1.cli import main
-from router_r1.default_policy import with_default_policy
+from router_r1.serving.defaults import with_default_policy
 from router_r1.settings import RouterOptions
 from router_r1.sim.tiny_policy import SHIPPED_POLICY
 

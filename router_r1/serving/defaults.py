@@ -1,4 +1,4 @@
-"""Which policy is taken when none is named: that of the newest run or, before any run, the shipped tiny one."""
+"""Which policy is served when none is named: that of the newest run or, before any run, the shipped tiny one."""
 
 from __future__ import annotations
 
