@@ -175,9 +175,8 @@ def files_of_run(settings: RouterSettings) -> list[str | Path]:
     """
     files = settings.run.get("val_files") or []
     if not files:
-        raise ConfigError(
-            "command line", "--data", None, "is needed: this policy comes from no run with test questions"
-        )
+        remedy = "is needed: this policy comes from no run with test questions (--run latest is the one trained last)"
+        raise ConfigError("command line", "--data", None, remedy)
     return [files] if isinstance(files, str) else list(files)
 
 

@@ -425,6 +425,11 @@ def test_what_cannot_be_run_is_refused_in_one_line(contest, methods, how, messag
     assert message in str(fault.value)
 
 
+def test_without_questions_it_says_whose_there_are(contest):
+    with pytest.raises(ConfigError, match=r"--data: is needed: .*\(--run latest is the one trained last\)"):
+        contest("direct", data=[])
+
+
 def test_scores_that_lack_a_candidate_or_hold_only_what_is_asked_are_refused(contest):
     with pytest.raises(ConfigError, match=f"scores.parquet: candidate = '{CHEAP}': is in the pool and has no scores"):
         contest("spain", scores=scores((DEAR, "Gone")))
