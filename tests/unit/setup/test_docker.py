@@ -51,6 +51,14 @@ def test_every_option_exists_and_its_value_is_allowed(compose, dockerfile):
     assert options.client_keys is not None  # or it would not start
 
 
+def test_what_prometheus_has_read_is_kept_in_the_volume(compose):
+    prometheus = compose["services"]["prometheus"]
+    path = next(word.partition("=")[2] for word in prometheus["command"] if word.startswith("--storage.tsdb.path="))
+    kept = dict(volume.split(":")[:2] for volume in prometheus["volumes"])
+    assert kept["prometheus"] == path
+    assert "prometheus" in compose["volumes"]
+
+
 def test_there_is_more_time_to_stop_than_requests_in_flight_are_given(compose):
     server = compose["services"]["server"]
     drain_s = float(server["command"][server["command"].index("--drain-s") + 1])
