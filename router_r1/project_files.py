@@ -29,6 +29,13 @@ def pool_file(written: str | Path) -> Path:
     return _named(written, project_root() / "configs" / "pools", "pool")
 
 
+def pool_name(file: str | Path) -> str:
+    """What `pool_file` finds this file by on another machine: its name, if it comes with the project, else its path."""
+    path = Path(file)
+    shipped = project_root() / "configs" / "pools" / f"{path.stem}.yaml"
+    return path.stem if shipped.is_file() and path.exists() and path.samefile(shipped) else str(file)
+
+
 def experiment_names() -> list[str]:
     """The experiments that come with the project."""
     return _names(project_root() / "configs" / "experiment")

@@ -143,6 +143,12 @@ def read_run_json(run_dir: Path) -> dict[str, Any]:
     return facts
 
 
+def seen_from(run_dir: Path, file: str) -> str:
+    """A path inside a run's folder as seen from there; another one as it is."""
+    folder = run_dir.absolute()
+    return str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file
+
+
 def point(link: Path, target: Path) -> None:
     """Make `link` a relative symbolic link to `target`, atomically."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")

@@ -142,7 +142,7 @@ def checkout(commit: str) -> Iterator[Path]:
 
 
 def figures(runs: Sequence[Run]) -> dict[str, float]:
-    """Row of the table -> seconds. Of each run the first step is left out, which warms up."""
+    """Row of the table -> seconds (and tokens). Of each run the first step is left out, which warms up."""
     later = [metrics for run in runs for metrics in run.steps[1:]]
 
     def each_step(readings: str) -> float:
@@ -155,6 +155,7 @@ def figures(runs: Sequence[Run]) -> dict[str, float]:
         "step": each_step("ends"),
         "CPU of a step": each_step("cpu"),
         **{f"  {phase}": median(step.get(f"timing_s/{phase}", 0.0) for step in later) for phase in PHASES},
+        "tokens of a step": median(step["perf/total_num_tokens"] for step in later),
     }
 
 
@@ -217,7 +218,7 @@ def main() -> None:
         return
     if options.against is None:
         now = figures([train(ROOT, options.steps, options.overrides) for _ in range(options.rounds)])
-        print(f"{'seconds, medians':30}{'here':>10}")
+        print(f"{'medians, in seconds':30}{'here':>10}")
         print("\n".join(f"{name:30}{value:10.2f}" for name, value in now.items()))
         return
     with checkout(options.against) as tree:
@@ -226,7 +227,7 @@ def main() -> None:
             for place, done in runs.items():
                 done.append(train(place, options.steps, options.overrides))
     before, now = figures(runs[tree]), figures(runs[ROOT])
-    print(f"{'seconds, medians':30}{options.against:>10}{'here':>10}{'ratio':>8}")
+    print(f"{'medians, in seconds':30}{options.against:>10}{'here':>10}{'ratio':>8}")
     for name, value in before.items():
         print(f"{name:30}{value:10.2f}{now[name]:10.2f}{now[name] / value if value else float('nan'):8.2f}")
     print(f"load average {psutil.getloadavg()[0]:.1f}")

@@ -177,7 +177,9 @@ def files_of_run(settings: RouterSettings) -> list[str | Path]:
     if not files:
         remedy = "is needed: this policy comes from no run with test questions (--run latest is the one trained last)"
         raise ConfigError("command line", "--data", None, remedy)
-    return [files] if isinstance(files, str) else list(files)
+    assert settings.run_dir is not None
+    # Those that it made itself are written as seen from its folder; joining leaves a whole path as it is.
+    return [settings.run_dir / file for file in ([files] if isinstance(files, str) else files)]
 
 
 def _default_folder(settings: RouterSettings) -> Path:

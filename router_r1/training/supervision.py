@@ -22,6 +22,7 @@ from router_r1.candidate_answers import left_to_ask
 from router_r1.exit_codes import ExitCode
 from router_r1.pool import load_pool
 from router_r1.printable import printable
+from router_r1.project_files import pool_name
 from router_r1.routing.preflight import preflight
 from router_r1.training import configuration as cfg
 from router_r1.training import report, simulation
@@ -107,7 +108,8 @@ def _tell_of_constants(plan: TrainingPlan, console: Console) -> None:
 
 def _write_facts(plan: TrainingPlan) -> None:
     config = cfg.resolve(plan.config)
-    sim = config.router_r1.sim
+    sim, files = config.router_r1.sim, config.data.val_files
+    files = [files] if isinstance(files, str) else list(files)
     runs.write_run_json(
         plan.run_dir,
         {
@@ -116,7 +118,8 @@ def _write_facts(plan: TrainingPlan) -> None:
             "overrides": [o for o in plan.overrides if not o.startswith(("resume=", "name="))],
             "seed": config.seed,
             "model_path": config.actor_rollout_ref.model.path,
-            "pool": config.router_r1.pool,
+            # What the run has itself, or the project, is found again wherever its folder is moved to.
+            "pool": pool_name(config.router_r1.pool),
             "template": config.router_r1.template,
             "cost_coe": cfg.reward_of(config).cost_coe,
             "rollout": dict(config.router_r1.rollout),
@@ -124,7 +127,7 @@ def _write_facts(plan: TrainingPlan) -> None:
             "simulated": sim.enabled,
             "latency_scale": sim.latency_scale,
             "qa": [sim.qa_root] if sim.qa_train else [],
-            "val_files": config.data.val_files,
+            "val_files": [runs.seen_from(plan.run_dir, file) for file in files],
             "wandb_run_id": config.ray_kwargs.ray_init.runtime_env.env_vars.get("WANDB_RUN_ID"),
             **runs.provenance(),
         },

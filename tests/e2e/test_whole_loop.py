@@ -114,6 +114,7 @@ def test_the_run_folder_holds_what_is_needed_to_repeat_and_to_use_it(ppo):
     facts = runs.read_run_json(ppo.folder)
 
     assert facts["seed"] == 0
+    assert (facts["pool"], facts["val_files"]) == ("dealt", ["data/val.parquet"])  # wherever the folder is moved to
     assert facts["packages"]["verl"] == "0.9.1"
     assert (ppo.folder / "config.yaml").stat().st_size > 0
     assert (ppo.folder / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from router_r1.benchmark.runner import files_of_run
 from router_r1.errors import ConfigError
 from router_r1.project_files import pool_file as project_pool
 from router_r1.routing import RoutingConfig
@@ -52,6 +53,14 @@ def test_a_run_is_found_by_name_by_folder_and_by_a_model_inside_it(tmp_path, mod
         plan = make_settings(options.model_copy(update={"runs": tmp_path / "runs"}))
         assert plan.run_dir == tmp_path / "runs" / "old"
         assert Path(plan.options.model_path) == old
+
+
+def test_a_run_that_was_moved_to_another_folder_finds_its_pool_and_its_questions(tmp_path, model_folder):
+    make_run(tmp_path / "runs", "r", model_folder, pool="sim", val_files=["data/val.parquet", "/elsewhere/own.parquet"])
+    moved = (tmp_path / "runs" / "r").rename(tmp_path / "copied")
+    plan = make_settings(RouterOptions(run=str(moved)))
+    assert plan.pool.name == "sim"
+    assert files_of_run(plan) == [moved / "data" / "val.parquet", Path("/elsewhere/own.parquet")]
 
 
 def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, model_folder):

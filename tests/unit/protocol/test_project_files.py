@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router_r1.errors import ConfigError
-from router_r1.project_files import experiment_names, pool_file
+from router_r1.project_files import experiment_names, pool_file, pool_name
 from router_r1.project_files import project_root as root_of_files
 
 
@@ -26,6 +26,14 @@ def test_a_file_is_found_by_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert pool_file("mine.yaml") == pool_file(pool_file("mine.yaml"))
     assert pool_file(tmp_path / "mine.yaml") == tmp_path / "mine.yaml"
+
+
+def test_a_pool_of_the_project_is_called_by_its_name_and_one_of_ones_own_by_its_path(tmp_path):
+    mine = tmp_path / "sim.yaml"
+    mine.write_text("name: mine")
+    assert pool_name(pool_file("sim")) == "sim"
+    assert pool_name(mine) == str(mine)
+    assert pool_name(tmp_path / "gone.yaml") == str(tmp_path / "gone.yaml")
 
 
 def test_a_file_of_ones_own_wins_over_the_projects_of_that_name(tmp_path, monkeypatch):
