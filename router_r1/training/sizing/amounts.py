@@ -24,7 +24,8 @@ class Amounts:
     """None stands for what cannot be known yet."""
 
     steps: int | None
-    training: int | None  # trajectories
+    training: int | None  # trajectories that are trained on
+    refills: bool  # groups whose rewards are all alike are filtered out, and others asked: how many is not known
     validations: int | None
     validation: int | None  # trajectories of all of them
     constants: int | None  # routes that ask every candidate the validation questions, before the first step
@@ -77,6 +78,7 @@ def amounts_of(config: DictConfig, pool: RoutingPool) -> Amounts:
     return Amounts(
         steps=steps,
         training=None if steps is None else steps * batch * n,
+        refills=bool(OmegaConf.select(config, "algorithm.filter_groups.enable")),
         validations=validations,
         validation=None if validations is None or questions is None else validations * questions * val_n,
         constants=_constants(config, pool, questions),
@@ -171,11 +173,14 @@ def measured_like(config: DictConfig) -> Measured | None:
 
 _LIKE = (
     "actor_rollout_ref.model.path",
+    "actor_rollout_ref.model.lora_rank",
     "algorithm.adv_estimator",
+    "algorithm.filter_groups.enable",
     "data.train_batch_size",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.max_model_len",
     "trainer.device",
+    "trainer.v1.trainer_mode",
     "trainer.n_gpus_per_node",
     "trainer.nnodes",
     "router_r1.pool",

@@ -60,7 +60,8 @@ def _asked(amounts: Amounts) -> str:
         return f"{told} · routes {NOT_KNOWN}"
     low, high = amounts.routes
     without = " without validation" if amounts.validation is None else ""
-    return f"{told} · routes {low:,} to {high:,}{without}"
+    more = ", and those of groups that are filtered out" if amounts.refills else ""
+    return f"{told} · routes {low:,} to {high:,}{without}{more}"
 
 
 def _money(amounts: Amounts) -> str:
@@ -69,7 +70,8 @@ def _money(amounts: Amounts) -> str:
     if amounts.spend_usd is None:
         return f"spend {NOT_KNOWN}"
     low, high = amounts.spend_usd
-    return f"spend {low:.2f} to {high:.2f} USD"
+    more = ", and more for groups that are filtered out" if amounts.refills else ""
+    return f"spend {low:.2f} to {high:.2f} USD{more}"
 
 
 def _time(found: Estimate) -> str:

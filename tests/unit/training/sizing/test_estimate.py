@@ -158,6 +158,19 @@ def test_asking_every_candidate_first_is_counted(changed):
     assert found.routes[0] == 14_560 + 20
 
 
+def test_groups_that_are_filtered_out_ask_more_than_can_be_told_beforehand(changed, tmp_path):
+    filtered = changed(
+        algorithm__adv_estimator="grpo",
+        actor_rollout_ref__rollout__n=8,
+        algorithm__filter_groups__enable=True,
+    )
+    told = lines(planned(filtered, gpus="4xH100-80"), tmp_path)[0]
+
+    assert "and those of groups that are filtered out" in told
+    assert "USD, and more for groups that are filtered out" in told
+    assert "filtered out" not in lines(planned(changed(), gpus="4xH100-80"), tmp_path)[0]
+
+
 @pytest.mark.parametrize(("most", "kept"), [(None, 15), (2, 2), (40, 15)])
 def test_checkpoints_are_counted_as_they_are_kept(changed, most, kept):
     changes = {"trainer__max_actor_ckpt_to_keep": most}
@@ -168,15 +181,24 @@ def test_checkpoints_are_counted_as_they_are_kept(changed, most, kept):
 # ---------------------------------------------------------------- time
 
 
-def test_time_is_told_only_if_a_run_like_it_was_measured(changed, tmp_path):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data": {"train_batch_size": 32}},
+        {"actor_rollout_ref": {"model": {"lora_rank": 8}}},
+        {"algorithm": {"filter_groups": {"enable": True}}},
+        {"trainer": {"v1": {"trainer_mode": "colocate_async"}}},
+    ],
+)
+def test_time_is_told_only_if_a_run_like_it_was_measured(changed, tmp_path, other):
     config = changed()
     assert measured_like(config) is None
 
-    for name, batch in (("like", 64), ("unlike", 32)):
+    for name, changes in (("like", {}), ("unlike", other)):
         folder = tmp_path / "runs" / name
         (folder / "metrics").mkdir(parents=True)
         (folder / "run.json").write_text("{}")
-        cfg.dump(OmegaConf.merge(config, {"data": {"train_batch_size": batch}}), folder / "config.yaml")
+        cfg.dump(OmegaConf.merge(config, changes), folder / "config.yaml")
         steps = [{"timing_s/step": 40.0, "timing_s/testing": 90.0}, {"timing_s/step": 50.0}]
         rows = [json.dumps({"step": step, "data": data}) for step, data in enumerate(steps)]
         (folder / "metrics" / "0.jsonl").write_text("\n".join(rows))
