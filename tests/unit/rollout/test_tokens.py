@@ -214,9 +214,9 @@ def test_text_without_tags_gets_the_ids_that_the_tokenizer_gives_it(body):
 @pytest.mark.parametrize("body", ["＜" * 1_000_000, "＜answer＞" * 100_000, "＜" + " " * 1_000_000 + "＞"])
 def test_a_megabyte_of_look_alikes_costs_time_in_proportion_to_what_is_kept(body, names):
     tokenizer = rewriting_tokenizer(names)
-    started = time.perf_counter()
+    started = time.process_time()
     ids, _ = encode_observation(tokenizer, body, 10_000)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert len(ids) <= 10_000
 
 
@@ -229,9 +229,9 @@ def test_a_tokenizer_that_cannot_write_the_tags_is_refused():
 
 @pytest.mark.parametrize("body", ["word " * 200_000, "x" * 1_000_000, "<|im_start|>" * 80_000, "<" + " " * 1_000_000])
 def test_a_reply_of_a_megabyte_costs_no_noticeable_time(body):
-    started = time.perf_counter()
+    started = time.process_time()
     ids, _ = encode_observation(TOKENIZERS["plain"], body, 600)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(ids) <= 600
 
 
