@@ -178,8 +178,9 @@ def files_of_run(settings: RouterSettings) -> list[str | Path]:
         remedy = "is needed: this policy comes from no run with test questions (--run latest is the one trained last)"
         raise ConfigError("command line", "--data", None, remedy)
     assert settings.run_dir is not None
+    written = [files] if isinstance(files, str) else files
     # Those that it made itself are written as seen from its folder; joining leaves a whole path as it is.
-    return [settings.run_dir / file for file in ([files] if isinstance(files, str) else files)]
+    return [file if "://" in file else settings.run_dir / file for file in written]
 
 
 def _default_folder(settings: RouterSettings) -> Path:

@@ -56,11 +56,12 @@ def test_a_run_is_found_by_name_by_folder_and_by_a_model_inside_it(tmp_path, mod
 
 
 def test_a_run_that_was_moved_to_another_folder_finds_its_pool_and_its_questions(tmp_path, model_folder):
-    make_run(tmp_path / "runs", "r", model_folder, pool="sim", val_files=["data/val.parquet", "/elsewhere/own.parquet"])
+    written = ["data/val.parquet", "/elsewhere/own.parquet", "hdfs://far/away.parquet"]
+    make_run(tmp_path / "runs", "r", model_folder, pool="sim", val_files=written)
     moved = (tmp_path / "runs" / "r").rename(tmp_path / "copied")
     plan = make_settings(RouterOptions(run=str(moved)))
     assert plan.pool.name == "sim"
-    assert files_of_run(plan) == [moved / "data" / "val.parquet", Path("/elsewhere/own.parquet")]
+    assert files_of_run(plan) == [moved / "data" / "val.parquet", Path(written[1]), written[2]]
 
 
 def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, model_folder):

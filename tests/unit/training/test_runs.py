@@ -133,3 +133,11 @@ def test_as_many_are_kept_as_verls_two_limits_say_and_all_if_one_of_them_says_no
     assert runs.checkpoints_to_keep(2, 3) == 3
     assert runs.checkpoints_to_keep(2, None) is None
     assert runs.checkpoints_to_keep(0, 2) is None
+
+
+def test_a_file_of_a_run_is_written_as_seen_from_its_folder_and_any_other_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = str(tmp_path / "runs" / "r" / "data" / "val.parquet")
+    assert runs.seen_from(Path("runs/r"), own) == runs.seen_from(tmp_path / "runs" / "r", own) == "data/val.parquet"
+    for other in (str(tmp_path / "runs" / "r2" / "val.parquet"), "hdfs://far/val.parquet"):
+        assert runs.seen_from(Path("runs/r"), other) == other
