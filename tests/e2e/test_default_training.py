@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from router_r1.findings import other_deals
 from tests.e2e import runner
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(3 * 3600)]
@@ -35,6 +36,15 @@ def check_that_it_heeds_cost(benchmark: Path) -> None:
     assert at[0.6]["em"] > at[0.0]["em"] - 0.08
 
 
+def check_that_it_asks_a_newcomer(benchmark: Path) -> None:
+    """A good specialist of the question's field, whom no training has met, at all weights together."""
+    trajectories = [json.loads(line) for line in (benchmark / "trajectories.jsonl").read_text().splitlines()]
+    routes = [[turn["route"] for turn in trajectory["turns"] if turn.get("route")] for trajectory in trajectories]
+    first = [asked[0]["candidate"] for asked in routes if asked]
+    assert len(first) > len(trajectories) / 2
+    assert sum(name in other_deals.NEWCOMERS.values() for name in first) > len(first) / 2
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_asks_as_often_as_there_are_hops_and_whom_the_question_calls_for(tmp_path, seed):
     trained = runner.train(tmp_path, "whole", f"seed={seed}", timeout=2.5 * 3600)
@@ -47,3 +57,11 @@ def test_it_asks_as_often_as_there_are_hops_and_whom_the_question_calls_for(tmp_
 
     assert asked.code == 0, asked.out[-3000:] + asked.err[-3000:]
     check_that_it_heeds_cost(tmp_path / "benchmark")
+
+    questions, pool = tmp_path / "newcomer.parquet", other_deals.with_newcomers(tmp_path)
+    other_deals.write_changed(tmp_path / "whole", questions, other_deals.with_newcomer, pool)
+    joined = ["bash", "test.sh", "--run", tmp_path / "whole", "--out", tmp_path / "joined", "--no-constants"]
+    asked = runner.run([*joined, "--data", questions, "--pool", pool], timeout=3600)
+
+    assert asked.code == 0, asked.out[-3000:] + asked.err[-3000:]
+    check_that_it_asks_a_newcomer(tmp_path / "joined")

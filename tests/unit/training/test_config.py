@@ -58,7 +58,7 @@ def test_without_a_gpu_the_default_is_the_world_of_dealt_pools_on_the_cpu_with_g
     assert not c.algorithm.norm_adv_by_std_in_grpo
     assert not c.algorithm.use_kl_in_reward
     actor = c.actor_rollout_ref.actor
-    assert (actor.use_kl_loss, actor.kl_loss_coef) == (True, 0.003), "what holds the thoughts"
+    assert (actor.use_kl_loss, actor.kl_loss_coef) == (True, 0.03), "what holds the thoughts"
     cfg.check_settings(c)
 
 
