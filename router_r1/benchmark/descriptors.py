@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import statistics
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from router_r1.errors import ConfigError
 from router_r1.pool import Candidate, RoutingPool
 from router_r1.protocol import Route, neutralise
 from router_r1.rewards.outcome import normalize_answer
+from router_r1.routing.replies import without_reasoning
 
 Ask = Callable[[str, str], Awaitable[Route]]
 """(candidate, query) -> route: `RouteService.route`."""
@@ -116,8 +116,7 @@ def _request(candidate: Candidate, pool: RoutingPool, measured: Measured | None)
 
 def clean(reply: str) -> str:
     """A reply as one line that may stand in a prompt: no tags, no reasoning, no quotation marks, not long."""
-    visible = re.sub(r"<think>.*?</think>", " ", reply, flags=re.DOTALL | re.IGNORECASE)
-    line = " ".join(neutralise(visible).split()).strip("\"'`* ")
+    line = " ".join(neutralise(without_reasoning(reply)).split()).strip("\"'`* ")
     return line if len(line) <= _MAX_CHARS else textwrap.shorten(line, _MAX_CHARS, placeholder=" ...")
 
 

@@ -62,7 +62,7 @@ def read_reply(content: str | bytes, request: Request) -> Reply:
     if not said.strip():
         why = told(completion.fault, request.secrets) if isinstance(completion.fault, str) else ""
         raise malformed(candidate, endpoint, why or "no text", charged)
-    text = _with_reasoning(completion) if candidate.keep_reasoning else _without_reasoning(said)
+    text = _with_reasoning(completion) if candidate.keep_reasoning else without_reasoning(said)
     if not text.strip():
         # At temperature 0 the next attempt would end in the same place, and cost the same.
         raise malformed(candidate, endpoint, "only reasoning, no answer; raise max_tokens", charged, transient=False)
@@ -100,7 +100,7 @@ def _completion(content: str | bytes, request: Request) -> Completion:
     return completion
 
 
-def _without_reasoning(text: str) -> str:
+def without_reasoning(text: str) -> str:
     """What follows the reasoning; some chat templates write the opening tag themselves, so it may be missing."""
     _, closing, after = text.rpartition("</think>")
     if closing:

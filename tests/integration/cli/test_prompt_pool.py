@@ -110,6 +110,11 @@ def test_a_writer_that_says_nothing_changes_no_file(pool_file, server, tmp_path,
     assert not (tmp_path / "two.described.yaml").exists()
 
 
+@pytest.mark.parametrize("reasoned", ["<think> hm </think> good at <b>", "hm </think> good at <b>"])
+def test_a_descriptor_is_what_follows_the_reasoning_wherever_that_begins(reasoned):
+    assert clean(reasoned) == clean("good at <b>") != ""
+
+
 @given(st.text())
 def test_a_descriptor_is_one_line_of_bounded_length_without_tags(reply):
     line = clean(reply)
