@@ -76,6 +76,26 @@ def test_a_recipe_is_sound_or_refused_with_what_would_do(default, untrained_poli
     check_workers(config)
 
 
+def documented_trainings(project_root: Path) -> list[list[str]]:
+    """Overrides of every `bash train.sh` that stands on a line of its own in the pages on GPUs."""
+    lines = "".join((project_root / "docs" / page).read_text() for page in ("gpu.md", "scaling.md")).splitlines()
+    commands = [line.partition("#")[0].split() for line in lines if line.startswith("    ") and "bash train.sh" in line]
+    return [[word for word in words[words.index("train.sh") + 1 :] if "=" in word] for words in commands]
+
+
+def test_every_training_that_the_pages_on_gpus_tell_to_start_is_sound(project_root, untrained_policy):
+    always = ["platform=gpu", "experiment=qwen2.5_3b", f"actor_rollout_ref.model.path={untrained_policy}"]
+    trainings = documented_trainings(project_root)
+
+    assert len(trainings) > 3
+    for overrides in trainings:
+        config = cfg.compose_config([*always, "trainer.n_gpus_per_node=8", *overrides])
+        cfg.set_values(config, {"name": "x", "run_dir": "/x"})
+        config = cfg.resolve(config)
+        cfg.check_settings(config)
+        assert trainer.check(config) == "", overrides
+
+
 @pytest.fixture(scope="module")
 def in_mode():
     """The default on GPUs in a mode, not resolved yet; in `separate`, eight train and eight write."""
