@@ -132,11 +132,12 @@ def test_a_dry_run_changes_nothing(project: Project) -> None:
 def test_the_gpu_plan_installs_the_lock_by_its_hashes_and_then_flash_attn(project: Project) -> None:
     installs = [line for line in project.setup("--gpu", "--dry-run").stdout.splitlines() if " install " in line]
     assert all("--no-deps" in line for line in installs)
-    assert installs[0].endswith("setuptools==80.10.2")
-    assert "--require-hashes" in installs[1]
-    assert installs[1].endswith("requirements/gpu.lock")
+    assert installs[0].endswith(" pip==26.3")
+    assert installs[1].endswith("setuptools==80.10.2")
     assert "--require-hashes" in installs[2]
-    assert installs[2].endswith("requirements/flash_attn_wheel.lock")
+    assert installs[2].endswith("requirements/gpu.lock")
+    assert "--require-hashes" in installs[3]
+    assert installs[3].endswith("requirements/flash_attn_wheel.lock")
 
 
 def test_a_driver_that_is_too_old_is_refused_before_anything_is_downloaded(project: Project, nvidia_smi: str) -> None:
@@ -197,6 +198,7 @@ def test_a_first_run_installs_the_locked_set_without_dependencies(project: Proje
     calls = project.calls()
     assert done.returncode == 0, done.stderr
     assert all("--no-deps" in call for call in calls)
+    assert calls[0].endswith(" pip==26.3")
     assert any("-r " + str(project.root / "requirements/cpu.lock") in call for call in calls)
     assert not any("dev.lock" in call for call in calls)
     assert "cpu set" in done.stderr
@@ -206,7 +208,7 @@ def test_a_first_run_installs_the_locked_set_without_dependencies(project: Proje
 def test_a_python_without_ensurepip_fills_the_environment_with_its_own_pip(project: Project) -> None:
     done = project.setup("--cpu", NO_ENSUREPIP="1")
     assert done.returncode == 0, done.stderr
-    assert project.calls()[0].startswith(f"-m pip --python {project.venv}/bin/python install pip")
+    assert project.calls()[0].startswith(f"-m pip --python {project.venv}/bin/python install pip==26.3")
 
 
 def test_only_the_torch_line_ever_asks_pytorchs_own_index_and_only_when_nothing_else_has_it(project: Project) -> None:
