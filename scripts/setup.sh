@@ -22,7 +22,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 torch_cpu_index=https://download.pytorch.org/whl/cpu
-pip_pin=pip==26.3 # Python 3.11 brings 23.2, which takes three times the CPU time to find two hundred packages
+pip_pin=pip==26.3 # Python 3.11 brings 23.2, which takes three times the CPU time to find and fetch two hundred packages
 cpu_disk_needed_gb=5 # a finished CPU environment is 3 GB; pip unpacks and compiles on the way there
 
 say() { printf 'setup: %s\n' "$*" >&2; }
