@@ -40,9 +40,14 @@ _KEYS_OF_VERL = {
         "rollout": {"val_kwargs": {"n": 1}, "nnodes": 0, "n_gpus_per_node": 8},
     },
     "algorithm": {"filter_groups": {"enable": False}},
+    "distillation": {"nnodes": 0, "n_gpus_per_node": 8},
     "trainer": {"v1": {"sampler": {"sync_refill_failed_groups": False}}},
 }
 """What is read here of veRL's own configuration and set by nothing of ours: enough for a dry run without veRL."""
+
+REFERENCE, TEACHER = "reference", "teacher"
+ANCHORS = (REFERENCE, TEACHER)
+"""What holds the policy to its start (`verl/anchor/`)."""
 
 DEFAULT_EXPERIMENT = {"cpu": "world_cpu", "gpu": "qwen2.5_3b"}
 
@@ -69,7 +74,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     The platform and its default experiment follow from the machine unless they are given.
 
     Raises:
-        ConfigError: an override that Hydra refuses, or an experiment that there is not.
+        ConfigError: an override that Hydra refuses, an experiment that there is not, or more GPUs than there are.
     """
     experiment = _value(overrides, "experiment")
     if experiment is not None and experiment not in experiment_names():
@@ -78,6 +83,9 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     mode = _value(overrides, "mode") or SYNC
     if mode not in MODES:
         raise ConfigError("command line", "mode", mode, f"is no mode; there are {', '.join(sorted(MODES))}")
+    anchor = _value(overrides, "anchor") or REFERENCE
+    if anchor not in ANCHORS:
+        raise ConfigError("command line", "anchor", anchor, f"is no anchor; there are {', '.join(ANCHORS)}")
     given = {o.split("=", 1)[0].lstrip("+~") for o in overrides}
     gpus = accelerators()
     platform = _value(overrides, "platform") or ("gpu" if gpus else "cpu")
@@ -85,13 +93,24 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     if "experiment" not in given and platform in DEFAULT_EXPERIMENT:
         chosen.append(f"experiment={DEFAULT_EXPERIMENT[platform]}")
     if gpus and platform == "gpu" and "trainer.n_gpus_per_node" not in given:
-        if mode == SEPARATE and gpus == 1:
-            raise ConfigError(
-                "command line", "mode", mode, "needs 2 GPUs at least, and there is 1; mode=async shares it"
-            )
-        chosen.append(f"trainer.n_gpus_per_node={gpus // 2 if mode == SEPARATE else gpus}")
+        chosen.append(f"trainer.n_gpus_per_node={_gpus_to_train_on(gpus, mode, anchor)}")
     chosen += attention.substitute(platform, given)
     return compose_file("router_r1", [*chosen, *overrides])
+
+
+def _gpus_to_train_on(gpus: int, mode: str, anchor: str) -> int:
+    """Of a machine's; the others are the teacher's, and in `separate` those of the engines that write."""
+    left = gpus - (anchor == TEACHER)
+    if left == 0:
+        remedy = "needs 2 GPUs at least, one for the teacher, and there is 1; anchor=reference shares it"
+        raise ConfigError("command line", "anchor", anchor, remedy)
+    if mode != SEPARATE:
+        return left
+    if left == 1:
+        there_are = "there is 1" if left == gpus else "there are 2, one of them for the teacher"
+        remedy = f"needs 2 GPUs at least, and {there_are}; mode=async shares it"
+        raise ConfigError("command line", "mode", mode, remedy)
+    return left // 2
 
 
 def compose_file(name: str, overrides: Sequence[str]) -> DictConfig:

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from router_r1.training.verl_reads import HANDED_ON, keys_read
 
-_OUR_OWN = ("router_r1", "name", "runs_dir", "run_dir", "seed", "resume", "experiment", "platform", "mode", "hydra")
+_OUR_GROUPS = ("experiment", "platform", "mode", "anchor")
+_OUR_OWN = ("router_r1", "name", "runs_dir", "run_dir", "seed", "resume", "hydra", *_OUR_GROUPS)
 
 _CRITIC_BUDGET = "the critic's micro-batches go by tokens: critic.ppo_infer_max_token_len_per_gpu"
 

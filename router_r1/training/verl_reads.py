@@ -22,6 +22,7 @@ _ROLLOUT, _MODEL = "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 _ENGINES = (f"{_ACTOR}.fsdp_config", f"{_REF}.fsdp_config", f"{_CRITIC}.fsdp")
 _MODELS, _OPTIMIZERS = (_MODEL, f"{_CRITIC}.model"), (f"{_ACTOR}.optim", f"{_CRITIC}.optim")
 _CHECKPOINTS = (f"{_ACTOR}.checkpoint", f"{_CRITIC}.checkpoint")
+_DISTILLATION_LOSS, _TEACHER = "distillation.distillation_loss", "distillation.teacher_models.teacher_model"
 _ROOT = ("",)
 
 Paths = tuple[str, ...]
@@ -50,7 +51,22 @@ _WORKER = {
     "self.optimizer_config": _OPTIMIZERS,
     "self.checkpoint_config": _CHECKPOINTS,
 }
-_SERVER = {"self.config": (_ROLLOUT,), "config": (_ROLLOUT,), "self.model_config": (_MODEL,), "model_config": (_MODEL,)}
+_ENGINES_THAT_WRITE = (_ROLLOUT, f"{_TEACHER}.inference")
+_SERVER = {
+    "self.config": _ENGINES_THAT_WRITE,
+    "config": _ENGINES_THAT_WRITE,
+    "self.model_config": (_MODEL,),
+    "model_config": (_MODEL,),
+}
+_TEACHING = {
+    "distillation_config": ("distillation",),
+    "self.distillation_config": ("distillation",),
+    "loss_config": (_DISTILLATION_LOSS,),
+    "distillation_loss_config": (_DISTILLATION_LOSS,),
+    "self.distillation_loss_config": (_DISTILLATION_LOSS,),
+    "teacher_model_config": (_TEACHER,),
+    "self.teacher_model_config": (_TEACHER,),
+}
 
 _SOURCES = (
     *(
@@ -71,6 +87,11 @@ _SOURCES = (
             "workers/rollout/llm_server.py",
         )
     ),
+    _Source("experimental/teacher_loop/teacher_manager.py", _TEACHING),
+    _Source("experimental/teacher_loop/teacher_model.py", _TEACHING),
+    _Source("trainer/distillation/losses.py", _TEACHING),
+    _Source("trainer/distillation/losses.py", {"config": ("distillation",)}, within="is_distillation_enabled"),
+    _Source("trainer/distillation/fsdp/losses.py", {"config": ("distillation",)}, within="compute_forward_kl_topk"),
     _Source("trainer/ppo/utils.py", {"data_config": ("data",)}, within="create_rl_sampler"),
     _Source("trainer/ppo/core_algos.py", {"kl_ctrl": ("algorithm.kl_ctrl",)}, within="get_kl_controller"),
     _Source("trainer/ppo/core_algos.py", {}),

@@ -1,4 +1,4 @@
-"""Trainings in which questions are asked while others are trained on, and of an adapter instead of all weights."""
+"""Trainings in which questions are asked while others are trained on, of an adapter, and under a teacher."""
 
 from __future__ import annotations
 
@@ -140,3 +140,17 @@ def test_an_adapter_is_trained_and_its_checkpoint_is_a_plain_model(runs_dir, tmp
     assert benched.code == 0, benched.err[-3000:]
     records = read_records(tmp_path / "bench" / "trajectories.jsonl")
     assert sum(record["format_error"] == "" for record in records) > len(records) / 2
+
+
+def test_a_teacher_in_an_engine_of_its_own_holds_the_policy_to_its_start(runs_dir):
+    done = runner.train(
+        runs_dir, "taught", *TINY, "anchor=teacher", "trainer.save_freq=-1", "trainer.total_training_steps=2"
+    )
+
+    assert done.code == ExitCode.DONE, done.out + done.err
+    check_steps(runs_dir / "taught", 2, behind=0)
+    for row in runner.steps_of(runs_dir / "taught").values():
+        assert "actor/kl_loss" not in row
+        # Of the teacher's four likeliest tokens nearly all are the policy's as well, unless they are of another place.
+        assert row["actor/distillation/overlap_ratio"] > 0.8
+        assert 0 < row["actor/distillation/loss"] < 0.1

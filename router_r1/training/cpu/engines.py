@@ -26,7 +26,7 @@ from verl.workers.engine import EngineRegistry
 
 import router_r1.training.cpu.packed_attention  # noqa: F401  registers the attention that the configuration names
 
-_NEED_EVERY_LOGIT = ("use_fused_kernels", "calculate_sum_pi_squared", "distillation_use_topk", "distillation_only")
+_NEED_EVERY_LOGIT = ("use_fused_kernels", "calculate_sum_pi_squared", "distillation_only")
 """Options of a batch with which the upstream engine computes more than log-probs and entropies."""
 
 
@@ -118,12 +118,26 @@ class CpuFSDPEngineWithLMHead(_CpuEngine, upstream.FSDPEngineWithLMHead):
         found = {"log_probs": log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)}
         if tu.get_non_tensor_data(data=micro_batch, key="calculate_entropy", default=False):
             found["entropy"] = -(log_probs.exp() * log_probs).sum(-1)
+        if tu.get_non_tensor_data(data=micro_batch, key="distillation_use_topk", default=False):
+            found |= _teacher_losses(logits, kept, micro_batch, logits_processor_func)
         offsets = micro_batch["input_ids"].offsets()
-        everywhere = log_probs.new_zeros(int(offsets[-1]))
+        size = int(offsets[-1])
         return {
-            name: torch.nested.nested_tensor_from_jagged(everywhere.index_copy(0, kept, values), offsets)
+            name: torch.nested.nested_tensor_from_jagged(values.new_zeros(size).index_copy(0, kept, values), offsets)
             for name, values in found.items()
         }
+
+
+def _teacher_losses(
+    logits: torch.Tensor, kept: torch.Tensor, micro_batch: TensorDict, logits_processor_func: Any
+) -> dict[str, torch.Tensor]:
+    """veRL's losses by what the teacher finds likely, at the places of `logits`; each [num_response_tokens]."""
+    likeliest = {
+        key: torch.nested.nested_tensor_from_jagged(micro_batch[key].values()[kept], micro_batch["responses"].offsets())
+        for key in ("teacher_logprobs", "teacher_ids")
+    }
+    losses = logits_processor_func(student_logits=logits.unsqueeze(0), data=likeliest)
+    return {name: values.squeeze(0) for name, values in losses.items()}
 
 
 def trained_predictors(micro_batch: TensorDict) -> torch.Tensor:

@@ -3,7 +3,7 @@
 Run as a program (`test_masking.py` does): veRL decides for a platform once per process. Every batch holds an
 observation, mask 0. "masked" poisons whatever the losses read, at observation positions only; "trained" poisons one
 policy token, the control. "packed" is how far what a worker computes of a packed batch is from what upstream's own code
-makes of a padded one.
+makes of a padded one; a taught actor is also held to what a teacher finds likely.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ import verl  # noqa: F401
 from tensordict import TensorDict
 from transformers import AutoConfig
 from verl.trainer.config import CheckpointConfig
+from verl.trainer.distillation import distillation_ppo_loss
 from verl.trainer.ppo.core_algos import compute_gae_advantage_return
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import (
+    DistillationConfig,
+    DistillationLossConfig,
     FSDPActorConfig,
     FSDPCriticConfig,
     FSDPEngineConfig,
@@ -153,6 +156,21 @@ def batch(poison: str | None, vocabulary: int) -> TensorDict:
     return data
 
 
+def teach(worker: TrainingWorker, data: TensorDict, vocabulary: int) -> None:
+    """Hold the worker's policy to a teacher's four likeliest tokens at every place of a batch."""
+    generator = torch.Generator().manual_seed(3)
+    lengths = [prompt + response for prompt, response in zip(PROMPT_LENGTHS, RESPONSE_LENGTHS, strict=True)]
+    data["teacher_ids"] = jagged([torch.randint(3, vocabulary, (n, 4), generator=generator) for n in lengths])
+    data["teacher_logprobs"] = jagged(
+        [torch.randn(n, 4, generator=generator).log_softmax(-1) for n in lengths],
+    )
+    tu.assign_non_tensor(data, distillation_use_topk=True, distillation_only=False)
+    loss = DistillationLossConfig(loss_mode="forward_kl_topk", topk=4, use_policy_gradient=False, loss_max_clamp=None)
+    distillation = DistillationConfig(distillation_loss=loss)
+    config = worker.loss_fn.keywords["config"]
+    worker.set_loss_fn(partial(distillation_ppo_loss, config=config, distillation_config=distillation))
+
+
 Weights = dict[str, torch.Tensor]
 
 
@@ -194,21 +212,30 @@ def of_responses(nested: torch.Tensor) -> torch.Tensor:
     return torch.cat([row[-length - 1 : -1] for row, length in rows])
 
 
-def all_it_computes(model_path: str, model_type: str, temperature: float, *, packed: bool) -> dict[str, torch.Tensor]:
+def all_it_computes(
+    model_path: str, model_type: str, temperature: float, *, packed: bool, taught: bool
+) -> dict[str, torch.Tensor]:
     """Log-probs and entropies, or values; loss and norm of the gradient of a step."""
     vocabulary = AutoConfig.from_pretrained(model_path).vocab_size
     worker = training_worker(model_path, model_type, packed=packed)
     inference, training = batch(None, vocabulary), batch(None, vocabulary)
     tu.assign_non_tensor(inference, compute_loss=False, temperature=temperature)
     tu.assign_non_tensor(training, temperature=temperature)
+    if taught:
+        teach(worker, training, vocabulary)
     outputs = worker.infer_batch(inference)
     found = {name: of_responses(outputs[name]) for name in ("log_probs", "entropy", "values") if name in outputs}
     metrics = tu.get(worker.train_mini_batch(training), "metrics")
-    return found | {name: torch.tensor(metrics[name]) for name in ("loss", "grad_norm")}
+    told = ["loss", "grad_norm", *(["distillation/loss", "distillation/overlap_ratio"] if taught else [])]
+    return found | {name: torch.tensor(metrics[name]) for name in told}
 
 
-def difference_of_packing(model_path: str, model_type: str, temperature: float) -> dict[str, float]:
-    packed, padded = (all_it_computes(model_path, model_type, temperature, packed=packed) for packed in (True, False))
+def difference_of_packing(
+    model_path: str, model_type: str, temperature: float, *, taught: bool = False
+) -> dict[str, float]:
+    packed, padded = (
+        all_it_computes(model_path, model_type, temperature, packed=packed, taught=taught) for packed in (True, False)
+    )
     return {name: float((values - padded[name]).abs().max()) for name, values in packed.items()}
 
 
@@ -227,6 +254,7 @@ def main(model_path: str) -> None:
     report["packed"] = {
         "actor": difference_of_packing(model_path, "language_model", 1.0),
         "warm actor": difference_of_packing(model_path, "language_model", 1.3),
+        "taught actor": difference_of_packing(model_path, "language_model", 1.3, taught=True),
         "critic": difference_of_packing(model_path, "value_model", 1.0),
     }
     print("RESULT " + json.dumps(report))

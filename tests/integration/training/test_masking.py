@@ -41,8 +41,15 @@ def test_advantages_and_their_whitening_ignore_values_of_observation_tokens(move
     assert moved["gae"]["trained"] > 0
 
 
-@pytest.mark.parametrize("model", ["actor", "warm actor", "critic"])
-def test_a_packed_batch_gives_what_upstream_computes_of_a_padded_one(moved, model):
-    outputs = {"values"} if model == "critic" else {"log_probs", "entropy"}
+@pytest.mark.parametrize(
+    ("model", "outputs"),
+    [
+        ("actor", {"log_probs", "entropy"}),
+        ("warm actor", {"log_probs", "entropy"}),
+        ("taught actor", {"log_probs", "entropy", "distillation/loss", "distillation/overlap_ratio"}),
+        ("critic", {"values"}),
+    ],
+)
+def test_a_packed_batch_gives_what_upstream_computes_of_a_padded_one(moved, model, outputs):
     assert set(moved["packed"][model]) == outputs | {"loss", "grad_norm"}
     assert max(moved["packed"][model].values()) < 1e-4

@@ -81,6 +81,49 @@ def test_the_estimator_alone_makes_a_grpo_configuration_of_the_papers():
     assert not c.algorithm.use_kl_in_reward
 
 
+@pytest.mark.parametrize("estimator", ["grpo", "gae"])
+def test_a_teacher_takes_the_place_of_the_kl_divergence_with_one_word(estimator):
+    c = composed("anchor=teacher", f"algorithm.adv_estimator={estimator}", "actor_rollout_ref.model.path=/start")
+
+    assert not c.actor_rollout_ref.actor.use_kl_loss
+    assert not c.algorithm.use_kl_in_reward
+    loss, teacher = c.distillation.distillation_loss, c.distillation.teacher_models.teacher_model
+    assert c.distillation.enabled
+    assert (loss.loss_mode, loss.use_task_rewards, loss.use_policy_gradient) == ("forward_kl_topk", True, False)
+    assert teacher.model_path == "/start"
+    assert teacher.inference.engine_kwargs == c.actor_rollout_ref.rollout.engine_kwargs
+    assert c.ray_kwargs.ray_init.num_gpus == 2, "one for the policy, one for the teacher"
+    cfg.check_settings(c)
+
+
+def test_without_a_teacher_nothing_is_distilled(changed):
+    c = changed()
+
+    assert not c.distillation.enabled
+    assert c.ray_kwargs.ray_init.num_gpus == 1
+
+
+@pytest.mark.parametrize(("mode", "trains"), [("sync", 7), ("separate", 3)])
+def test_a_teacher_has_a_gpu_of_its_own(monkeypatch, mode, trains):
+    monkeypatch.setattr(cfg, "accelerators", lambda: 8)
+
+    assert composed("anchor=teacher", f"mode={mode}").trainer.n_gpus_per_node == trains
+
+
+@pytest.mark.parametrize(
+    ("gpus", "overrides", "words"),
+    [
+        (1, ["anchor=teacher"], "anchor = 'teacher': needs 2 GPUs at least, one for the teacher, and there is 1"),
+        (2, ["anchor=teacher", "mode=separate"], "there are 2, one of them for the teacher; mode=async shares it"),
+        (0, ["anchor=chain"], "anchor = 'chain': is no anchor; there are reference, teacher"),
+    ],
+)
+def test_an_anchor_that_cannot_hold_is_refused(monkeypatch, gpus, overrides, words):
+    monkeypatch.setattr(cfg, "accelerators", lambda: gpus)
+    with pytest.raises(ConfigError, match=words):
+        cfg.compose_config(overrides)
+
+
 def test_real_questions_without_a_gpu_are_asked_of_the_pool_whose_candidates_keep_their_names(monkeypatch):
     monkeypatch.setenv("DATA_ROOT", "/data")
     c = composed("experiment=nq_hotpotqa_cpu")
