@@ -176,6 +176,7 @@ _LIKE = (
     "actor_rollout_ref.model.lora_rank",
     "algorithm.adv_estimator",
     "algorithm.filter_groups.enable",
+    "distillation.enabled",
     "data.train_batch_size",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.max_model_len",

@@ -187,6 +187,7 @@ def test_checkpoints_are_counted_as_they_are_kept(changed, most, kept):
         {"data": {"train_batch_size": 32}},
         {"actor_rollout_ref": {"model": {"lora_rank": 8}}},
         {"algorithm": {"filter_groups": {"enable": True}}},
+        {"distillation": {"enabled": True}},
         {"trainer": {"v1": {"trainer_mode": "colocate_async"}}},
     ],
 )
