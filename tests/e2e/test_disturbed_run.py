@@ -21,7 +21,7 @@ from router_r1.sim.server.process import pool_server
 from tests.e2e import runner
 from tests.e2e.conftest import BATCH, cost_window
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 OVERRIDES = (
     "algorithm.adv_estimator=gae",

@@ -75,6 +75,7 @@ def said(policy: str, country: str) -> str:
     return tokenizer.decode(made[0, len(begun) :]).partition("</answer>")[0]
 
 
+@pytest.mark.nightly
 def test_it_learns_the_answers_survives_ctrl_c_and_goes_on_from_the_last_epoch(tmp_path, questions):
     # Half trained, so that every token counts in its loss.
     model, out = save_tiny_checkpoint(tmp_path / "model", steps=40), tmp_path / "out"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.integration.serving.conftest import QUESTION, ask_newton, reply_to
+from tests.integration.serving.conftest import QUESTION, ask_newton, reply_to, until
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -65,13 +65,18 @@ def test_a_thumb_is_kept_beside_the_trajectory_and_found_again_on_the_servers_sh
     expect(page.get_by_text("0 trajectories")).to_be_visible()
 
 
-def test_another_cost_weight_is_asked_for_by_the_models_name(serve_pages, open_page):
+def test_another_cost_weight_is_asked_for_by_the_models_name(serve_pages, open_page, loop_thread):
     served = serve_pages()
     page = open_page(served.url)
     page.get_by_label("Cost weight").fill("0.6")
     ask(page, QUESTION)
     expect(page.locator(".answer")).to_be_visible()
-    assert served.log_lines[-1]["cost_weight"] == 0.6
+
+    def asked() -> list[float]:
+        return [line["cost_weight"] for line in served.log_lines if "cost_weight" in line]
+
+    loop_thread.run(until(asked))  # the line is written once the last piece has been sent
+    assert asked() == [0.6]
 
 
 def test_stopping_ends_the_trajectory_on_the_server(serve_pages, open_page, loop_thread):
