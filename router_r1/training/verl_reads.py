@@ -51,22 +51,19 @@ _WORKER = {
     "self.optimizer_config": _OPTIMIZERS,
     "self.checkpoint_config": _CHECKPOINTS,
 }
-_ENGINES_THAT_WRITE = (_ROLLOUT, f"{_TEACHER}.inference")
-_SERVER = {
-    "self.config": _ENGINES_THAT_WRITE,
-    "config": _ENGINES_THAT_WRITE,
-    "self.model_config": (_MODEL,),
-    "model_config": (_MODEL,),
-}
-_TEACHING = {
-    "distillation_config": ("distillation",),
-    "self.distillation_config": ("distillation",),
-    "loss_config": (_DISTILLATION_LOSS,),
-    "distillation_loss_config": (_DISTILLATION_LOSS,),
-    "self.distillation_loss_config": (_DISTILLATION_LOSS,),
-    "teacher_model_config": (_TEACHER,),
-    "self.teacher_model_config": (_TEACHER,),
-}
+
+
+def _also_of_self(**names: Paths) -> dict[str, Paths]:
+    return names | {f"self.{name}": paths for name, paths in names.items()}
+
+
+_SERVER = _also_of_self(config=(_ROLLOUT, f"{_TEACHER}.inference"), model_config=(_MODEL,))
+_TEACHING = _also_of_self(
+    distillation_config=("distillation",),
+    distillation_loss_config=(_DISTILLATION_LOSS,),
+    loss_config=(_DISTILLATION_LOSS,),
+    teacher_model_config=(_TEACHER,),
+)
 
 _SOURCES = (
     *(
