@@ -23,6 +23,7 @@ from router_r1.rewards.rubric import RewardConfig, Rubric
 from router_r1.rollout.exploration import ExplorationConfig, ExploringPolicy, dealt_candidate
 from router_r1.rollout.loop import RolloutLimits, run_trajectory
 from router_r1.rollout.policy import Finish, Generation
+from router_r1.training.engine_client import quickest
 from router_r1.training.services import connect
 
 INTERRUPTED_S = 1.0
@@ -164,8 +165,9 @@ class RouterAgentLoop(AgentLoopBase):
         A row whose `extra_info.split` is not "train" never enters the cost window.
         """
         services = await self.loop.run_in_executor(None, connect)
+        engine = await self.loop.run_in_executor(None, quickest, self.server_manager)
         timing: dict[str, float] = {}
-        policy = EnginePolicy(self.server_manager, {**sampling_params, **whole_outputs(self.config)})
+        policy = EnginePolicy(engine, {**sampling_params, **whole_outputs(self.config)})
         extra = row["extra_info"]
         deal = Deal.from_rows(extra.get("candidates"), f"{extra['split']} row {extra['index']}")
         is_training = extra["split"] == "train"

@@ -125,6 +125,24 @@ def vllm_weights() -> dict[str, bool]:
     return {"had_onednn": had_onednn, "upstream": before, "patched": keeps_weight()}
 
 
+def sampling() -> dict[str, object]:
+    """How vLLM draws tokens on a CPU: whether by the replacement, and the shares of four, the last one impossible."""
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.v1.sample.ops import topk_topp_sampler
+
+    import router_r1.training.cpu.vllm_worker  # noqa: F401
+
+    replacement, calls = topk_topp_sampler.compiled_random_sample, []
+    topk_topp_sampler.compiled_random_sample = lambda logits: (
+        calls.append(replacement.__module__) or replacement(logits)
+    )
+    with set_current_vllm_config(VllmConfig()):
+        sampler = topk_topp_sampler.TopKTopPSampler()
+    logits = torch.tensor([0.5, 0.3, 0.2, 0.0]).log().expand(200_000, 4)
+    drawn, _ = sampler.forward_cpu(logits, {}, None, None)
+    return {"by": calls, "shares": (torch.bincount(drawn, minlength=4) / len(drawn)).tolist()}
+
+
 if __name__ == "__main__":
     report = {
         "platform": type(get_platform()).__name__,
@@ -135,5 +153,6 @@ if __name__ == "__main__":
         "pinned_memory": pinned_memory(),
         "saved_weights": saved_weights(),
         "vllm_weights": vllm_weights(),
+        "sampling": sampling(),
     }
     print("RESULT " + json.dumps(report))

