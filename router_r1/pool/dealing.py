@@ -119,7 +119,7 @@ class Deal:
         """
         self.check(pool)
         candidates = tuple(_as_shown(pool.candidate(entry.candidate), entry) for entry in self.shown)
-        return _DealtPool(
+        return _DealtPool.model_construct(  # of what has been validated
             name=pool.name,
             candidates=candidates,
             simulated=pool.simulated,
