@@ -298,6 +298,37 @@ def killed_in_mid_install(project: Project) -> Project:
     return project
 
 
+def test_ctrl_c_ends_both_of_the_pips_that_share_the_lock_between_them(project: Project) -> None:
+    process = subprocess.Popen(
+        project.command("--cpu"),
+        env=project.environment(PIP_STOPS_AT="half"),
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    wait_for(lambda: project.calls_file.exists() and project.calls_file.read_text().count("half") == 2)
+    os.killpg(process.pid, signal.SIGINT)
+
+    def is_gone() -> bool:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_for(is_gone)
+    project.calls()
+    assert project.setup("--cpu").returncode == 0
+    assert any("cpu.lock" in call for call in project.calls())
+
+
+def test_the_pips_that_share_the_lock_have_every_package_of_it_between_them(installed: Project) -> None:
+    halves = [(installed.venv / f".router-r1/half{half}.txt").read_text().splitlines() for half in (0, 1)]
+    lock = (installed.root / "requirements/cpu.lock").read_text().splitlines()
+    assert sorted(halves[0] + halves[1]) == sorted(line for line in lock if "==" in line)
+    assert abs(len(halves[0]) - len(halves[1])) <= 1
+
+
 def test_an_interrupted_install_is_resumed_in_the_same_environment(killed_in_mid_install: Project) -> None:
     project = killed_in_mid_install
     (project.venv / "kept").touch()
