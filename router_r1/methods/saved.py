@@ -3,9 +3,12 @@ scikit-learn as skops. Opening such a folder runs no code of its writer."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +38,7 @@ def write_fitted(
 
     write_bytes(folder / ARRAYS_FILE, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     for name, estimator in (estimators or {}).items():
-        from skops.io import dumps
-
-        write_bytes(folder / f"{name}{ESTIMATOR_SUFFIX}", dumps(estimator))
+        write_bytes(folder / f"{name}{ESTIMATOR_SUFFIX}", skops_io().dumps(estimator))
     write_text(folder / FACTS_FILE, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -56,10 +57,22 @@ def read_fitted(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], di
         raise ConfigError(folder, "", None, f"holds no fitted router: {fault}") from None
     estimators = {}
     for file in sorted(folder.glob(f"*{ESTIMATOR_SUFFIX}")):
-        from skops.io import get_untrusted_types, loads
-
-        content = file.read_bytes()
-        if foreign := get_untrusted_types(data=content):
+        content, skops = file.read_bytes(), skops_io()
+        if foreign := skops.get_untrusted_types(data=content):
             raise ConfigError(file, "", ", ".join(foreign), "are types that a router does not have; fit it anew")
-        estimators[file.stem] = loads(content)
+        estimators[file.stem] = skops.loads(content)
     return facts, arrays, estimators
+
+
+def skops_io() -> ModuleType:
+    """`skops.io`, imported where the aliases of transformers' modules are out of its sight.
+
+    When it is imported (skops 0.16) it asks every loaded module for some hundred names. Where transformers is loaded
+    (5.10), each of its aliases answers with a warning and an import: 47,000 lines, and 17 seconds.
+    """
+    aliases = [name for name in sys.modules if name.startswith("transformers.") and name.endswith("_fast")]
+    hidden = {name: sys.modules.pop(name) for name in aliases}
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        sys.modules.update(hidden)

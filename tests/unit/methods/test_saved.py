@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from router_r1.errors import ConfigError
-from router_r1.methods.saved import FACTS_FILE, read_fitted, write_fitted
+from router_r1.methods.saved import FACTS_FILE, read_fitted, skops_io, write_fitted
 
 linear_model = pytest.importorskip("sklearn.linear_model")
 
@@ -30,9 +33,24 @@ def test_a_folder_that_is_no_router_is_told(tmp_path):
 
 
 def test_a_file_with_foreign_types_is_not_opened(tmp_path):
-    from skops.io import dumps
-
     write_fitted(tmp_path, {}, {})
-    (tmp_path / "evil.skops").write_bytes(dumps({"run": open}))
+    (tmp_path / "evil.skops").write_bytes(skops_io().dumps({"run": open}))
     with pytest.raises(ConfigError, match="are types that a router does not have"):
         read_fitted(tmp_path)
+
+
+@pytest.mark.slow  # importing transformers
+def test_an_estimator_is_written_without_a_word_where_transformers_is_loaded(tmp_path):
+    pytest.importorskip("transformers")
+    program = (
+        "import sys, transformers\n"
+        "from pathlib import Path\n"
+        "from sklearn.linear_model import Ridge\n"
+        "from router_r1.methods.saved import write_fitted\n"
+        "aliases = [name for name in sys.modules if name.endswith('_fast')]\n"
+        "write_fitted(Path(sys.argv[1]), {}, {}, {'ridge': Ridge().fit([[0.0], [1.0]], [0.0, 1.0])})\n"
+        "print(bool(aliases), all(name in sys.modules for name in aliases))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+    assert "Accessing" not in done.stderr
