@@ -365,7 +365,7 @@ install_project() {
 # Without it, every one of the dozen processes of a run would compile what it imports where PYTHONDONTWRITEBYTECODE is set, as in
 # many container images: torch then takes three times as long to import. A third of it all is tests, which nobody imports, and
 # models, of which a run imports one or two.
-compile_all() { # exit code 1 means that a template among the packages is no valid Python, which is of no concern
+compile_all() { # exit code 1 means that some file, a template for one, is no Python of this version, which is of no concern
     run "$venv/bin/python" -m compileall -q -j 0 -x 'site-packages/(.*/tests?/|transformers/models/|vllm/model_executor/models/)' \
         "$venv"/lib/python3.*/site-packages || [ $? = 1 ]
 }
