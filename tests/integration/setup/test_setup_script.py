@@ -282,16 +282,22 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def killed_in_mid_install(project: Project) -> Project:
-    """setup.sh and its pip, killed while the lock file was being installed."""
+def stuck_at(project: Project, text: str, times: int = 1) -> subprocess.Popen[bytes]:
+    """setup.sh in a process group of its own, once so many of its pips hang at what has this text."""
     process = subprocess.Popen(
         project.command("--cpu"),
-        env=project.environment(PIP_STOPS_AT="cpu.lock"),
+        env=project.environment(PIP_STOPS_AT=text),
         stderr=subprocess.DEVNULL,
         process_group=0,
     )
-    wait_for(lambda: project.calls_file.exists() and "cpu.lock" in project.calls_file.read_text())
+    wait_for(lambda: project.calls_file.exists() and project.calls_file.read_text().count(text) == times)
+    return process
+
+
+@pytest.fixture
+def killed_in_mid_install(project: Project) -> Project:
+    """setup.sh and its pip, killed while the lock file was being installed."""
+    process = stuck_at(project, "cpu.lock")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     project.calls()
@@ -299,13 +305,7 @@ def killed_in_mid_install(project: Project) -> Project:
 
 
 def test_ctrl_c_ends_both_of_the_pips_that_share_the_lock_between_them(project: Project) -> None:
-    process = subprocess.Popen(
-        project.command("--cpu"),
-        env=project.environment(PIP_STOPS_AT="half"),
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
-    wait_for(lambda: project.calls_file.exists() and project.calls_file.read_text().count("half") == 2)
+    process = stuck_at(project, "half", times=2)
     os.killpg(process.pid, signal.SIGINT)
 
     def is_gone() -> bool:

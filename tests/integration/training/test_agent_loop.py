@@ -430,3 +430,13 @@ async def test_rows_of_a_data_file_are_scored_by_their_own_weight_and_asked_of_t
         (message,) = row["prompt"]
         assert f"counts here: {cost_word(row['extra_info']['cost_weight'])} (" in message["content"]
         assert "Nova" in message["content"]
+
+
+async def test_a_trajectory_is_generated_by_the_quickest_client(monkeypatch):
+    loop = loop_of(monkeypatch, Services(), ExplorationConfig())
+    quick, loop.server_manager = loop.server_manager, object()
+    monkeypatch.setattr(agent_loop, "quickest", {loop.server_manager: quick}.__getitem__)
+
+    output = await loop.run({}, **row_of(candidates=DEAL.as_rows()))
+
+    assert "Paris" in TOKENIZER.decode(output.response_ids)
